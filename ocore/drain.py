@@ -1,0 +1,31 @@
+"""Ending what a stopped run left on the server: a new connection finds it by the run's cookie."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from ocore.login import login_order
+
+if TYPE_CHECKING:
+    from ocore.hostkeys import HostKey
+    from ocore.models import Server
+    from ocore.transport import Transport
+
+SECONDS: Final = 10.0
+
+
+def drain(transport: Transport, server: Server, where: str, key: HostKey) -> bool:
+    """End left-overs on the server; False where it did not answer in time (then the next run does it)."""
+    process = transport.start(server)
+    deadline = time.monotonic() + SECONDS
+    try:
+        process.order(login_order(server, where, key, drains=True))
+        for answer in process.answers():
+            if answer is not None and answer.get("type") == "login":
+                return "end" in (answer.get("answers") or {})
+            if time.monotonic() > deadline:
+                return False
+        return False
+    finally:
+        process.end()

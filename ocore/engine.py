@@ -1,0 +1,194 @@
+"""The functions of the library: each makes one run over one server and returns how it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocore import content
+from ocore.errors import ConfigError
+from ocore.models import Drift, Plan, PlannedStep, ProvisionOptions, RunResult
+from ocore.run import Kind, Run, Stop
+from ocore.steps import BY_NAME, CHANGING, CLEANUP, STEPS, VALIDATION
+from ocore.transport import SshTransport
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from ocore.models import Server
+    from ocore.recorder import Recorder
+    from ocore.specs import HardwareSpecs
+    from ocore.transport import Transport
+
+_ALL = tuple(step.name for step in STEPS)
+_GATHER = ("connect", "privileges", "detect")
+VALIDATE = Kind("validate", "validate", VALIDATION)
+PROVISION = Kind("provision", "provision", _ALL, drains=True)
+CLEAN = Kind("cleanup", "cleanup", tuple(step.name for step in CLEANUP), drains=True)
+GATHER = Kind("gather", "facts", _GATHER)
+LOOK = Kind("plan", "provision", _GATHER, tags=("look",), reads=CHANGING)
+
+
+def _steps(steps: Sequence[str]) -> tuple[str, ...]:
+    """Return the steps that were asked for, in their order."""
+    for name in steps:
+        if name not in CHANGING:
+            raise ConfigError("steps", f"there is no step {name!r} to choose; there are: {', '.join(CHANGING)}")
+    return tuple(name for name in CHANGING if name in steps)
+
+
+def validate(
+    server: Server,
+    options: ProvisionOptions | None = None,
+    *,
+    recorder: Recorder | None = None,
+    cancel: threading.Event | None = None,
+    timeout: float = 900.0,
+    transport: Transport | None = None,
+) -> RunResult:
+    """Check that a server can be reached and provisioned. Changes nothing on it.
+
+    Args:
+        server: the server; pin `RunResult.host_key` when `server.host_key` is None.
+        options: what it is to become; the defaults where None.
+        recorder: is told what happens while the run goes on.
+        cancel: when set, the run is stopped, here and on the server.
+        timeout: seconds for the whole run.
+        transport: how the server is reached; a double from `ocore.testing` in tests.
+
+    """
+    return Run(VALIDATE, server, options, recorder, Stop(cancel, timeout), transport or SshTransport()).go()
+
+
+def provision(
+    server: Server,
+    options: ProvisionOptions | None = None,
+    *,
+    recorder: Recorder | None = None,
+    steps: Sequence[str] = (),
+    force: bool = False,
+    check: bool = False,
+    cancel: threading.Event | None = None,
+    timeout: float = 3600.0,
+    transport: Transport | None = None,
+) -> RunResult:
+    """Validate a server and bring it to the wanted state: steps that are already so are `unchanged`.
+
+    A run after one that failed or was stopped goes on at the first step that is not so.
+
+    Args:
+        server: see `validate`.
+        options: see `validate`.
+        recorder: see `validate`.
+        steps: only these (and `verify`, where any of them runs); all where empty.
+        force: run every step, also those that are already so.
+        check: change nothing, and report what would be changed (Ansible's check mode).
+        cancel: see `validate`.
+        timeout: see `validate`.
+        transport: see `validate`.
+
+    Raises:
+        ConfigError: `steps` names something that is no step of provisioning.
+        RecorderError: the recorder raised.
+
+    """
+    variables = {"ocore_force": force, "ocore_steps": list(_steps(steps))}
+    run = Run(PROVISION, server, options, recorder, Stop(cancel, timeout), transport or SshTransport())
+    return run.go(variables, check=check)
+
+
+def cleanup(
+    server: Server,
+    options: ProvisionOptions | None = None,
+    *,
+    recorder: Recorder | None = None,
+    cancel: threading.Event | None = None,
+    timeout: float = 1200.0,
+    transport: Transport | None = None,
+) -> RunResult:
+    """Remove from a server what provisioning put there, and nothing else.
+
+    Docker stays where it was there before or runs containers of others; volumes and data always stay.
+    `RunResult.notes` names what was kept, and why.
+    """
+    return Run(CLEAN, server, options, recorder, Stop(cancel, timeout), transport or SshTransport()).go()
+
+
+def gather(
+    server: Server,
+    options: ProvisionOptions | None = None,
+    *,
+    recorder: Recorder | None = None,
+    cancel: threading.Event | None = None,
+    timeout: float = 900.0,
+    transport: Transport | None = None,
+) -> HardwareSpecs:
+    """Read a server's hardware and system.
+
+    Raises:
+        RunFailed: they could not be read.
+
+    """
+    result = Run(GATHER, server, options, recorder, Stop(cancel, timeout), transport or SshTransport()).go()
+    specs = result.raise_for_status().specs
+    assert specs is not None  # noqa: S101 - a run that succeeded has read them
+    return specs
+
+
+def _look(
+    server: Server,
+    options: ProvisionOptions,
+    recorder: Recorder | None,
+    stop: Stop,
+    transport: Transport | None,
+    *,
+    steps: tuple[str, ...] = (),
+    force: bool = False,
+) -> RunResult:
+    run = Run(LOOK, server, options, recorder, stop, transport or SshTransport())
+    return run.go({"ocore_force": force, "ocore_steps": list(steps)}).raise_for_status()
+
+
+def plan(
+    server: Server,
+    options: ProvisionOptions | None = None,
+    *,
+    recorder: Recorder | None = None,
+    steps: Sequence[str] = (),
+    force: bool = False,
+    cancel: threading.Event | None = None,
+    timeout: float = 900.0,
+    transport: Transport | None = None,
+) -> Plan:
+    """Say what `provision` with the same arguments would do now, step by step, and why. Changes nothing.
+
+    Raises:
+        ConfigError: `steps` names something that is no step of provisioning.
+        RunFailed: the server could not be read.
+
+    """
+    options = options or ProvisionOptions()
+    chosen = _steps(steps)
+    result = _look(server, options, recorder, Stop(cancel, timeout), transport, steps=chosen, force=force)
+    validation = tuple(PlannedStep(name, run=True, reasons=("validation always runs",)) for name in VALIDATION)
+    rest = tuple(PlannedStep(one.step, run=one.due, reasons=one.reasons) for one in result.reading)
+    return Plan(server.id, options.variables(), content.digest(), validation + rest)
+
+
+def drift(
+    server: Server,
+    options: ProvisionOptions | None = None,
+    *,
+    recorder: Recorder | None = None,
+    cancel: threading.Event | None = None,
+    timeout: float = 900.0,
+    transport: Transport | None = None,
+) -> Drift:
+    """Say which steps are no longer so, and which depend on those. Changes nothing.
+
+    Raises:
+        RunFailed: the server could not be read.
+
+    """
+    result = _look(server, options or ProvisionOptions(), recorder, Stop(cancel, timeout), transport)
+    return Drift(tuple(one for one in result.reading if one.due and one.step in BY_NAME))

@@ -1,0 +1,59 @@
+"""The process that the library starts: `python -m ocore.inside`."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from ocore.inside import login, playing, supervisor
+from ocore.inside.channel import Channel
+
+MEMORY: Final = 1024 * 2**20
+FILE: Final = 256 * 2**20
+
+
+def _limit() -> None:
+    """Bound what this process and its children may take: a hostile host can send without end."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
+    os.umask(0o077)
+
+
+def _obey(channel: Channel, work: Path) -> None:
+    """Carry out the orders, one after the other."""
+    session: login.Session | None = None
+    for line in sys.stdin.buffer:
+        order: dict[str, Any] = json.loads(line)
+        if order["op"] == "login":
+            session = login.log_in(work, order, channel)
+        elif order["op"] == "play" and session is not None:
+            playing.play(work, order, session, channel)
+
+
+def main() -> int:
+    """Set limits, make the work folder, and obey until standard input ends."""
+    supervised = "--supervised" in sys.argv
+    if supervised:
+        supervisor.watch()
+    _limit()
+    channel = Channel.take_stdout()
+    base = os.environ["OCORE_WORK"]
+    work = Path(tempfile.mkdtemp(prefix="ocore-", dir=base) if supervised else base)
+    try:
+        _obey(channel, work)
+    finally:
+        channel.close()
+        if supervised:
+            shutil.rmtree(work, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Logging in with OpenSSH, becoming root, and one shell probe: what must be known before Ansible can start."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ocore.hostkeys import HostKey
+from ocore.ssh import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ocore.inside.channel import Channel
+
+MAX_OUTPUT: Final = 64 * 1024
+
+# Ends what earlier runs left on the server: processes by the cookie in their environment (or, for the shells around
+# them, in their command line), first asked and then killed. The bracket keeps the pattern from finding itself.
+DRAIN: Final = r"""
+find_left() { { grep -lsz '^OCORE_RU[N]=' /proc/[0-9]*/environ; grep -lsz 'OCORE_RU[N]=' /proc/[0-9]*/cmdline; } |
+  sed 's,^/proc/,,; s,/.*,,' | sort -u | grep -vx $$; }
+left=$(find_left)
+if [ -n "$left" ]; then
+  kill -TERM $left 2>/dev/null
+  for wait in 1 2 3 4 5 6 7 8 9 10; do [ -n "$(find_left)" ] || break; sleep 0.1; done
+  for wait in 1 2 3 4 5; do kill -KILL $(find_left) 2>/dev/null || break; sleep 0.1; done
+  echo "ocore drained $(echo "$left" | wc -w)"
+  rest=$(find_left); [ -z "$rest" ] || echo "ocore undrained $(echo "$rest" | wc -w)"
+fi
+rm -rf /root/.ocore
+"""
+
+# A Python without these modules (Debian's minimal one) cannot run Ansible's.
+PYTHON: Final = 'import sys, json, zipfile; print(sys.executable, "%d.%d" % sys.version_info[:2])'
+
+# Asks everything in one go: every round trip counts on a slow network. Answers are lines "ocore NAME VALUE".
+PROBE: Final = r"""
+LC_ALL=C; export LC_ALL; PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+uid=$(id -u); echo "ocore uid $uid"
+if [ "$uid" = 0 ]; then ROOT=""; echo "ocore become root"
+elif ! command -v sudo >/dev/null 2>&1; then echo "ocore become missing"; exit 0
+elif sudo -n true 2>/dev/null; then ROOT="sudo -n"; echo "ocore become free"
+elif [ "$1" = password ]; then ROOT="sudo -S -p ''"
+else echo "ocore become password"; exit 0
+fi
+exec 3>&1
+if ! said=$( { eval "$ROOT /bin/sh -c \"\$2\"" >&3; } 2>&1 ); then
+  echo "ocore refused $(echo "$said" | tr '\n' ' ')"; exit 0
+fi
+[ "$ROOT" != "sudo -S -p ''" ] || echo "ocore become given"
+[ -z "$3" ] || rm -rf "$HOME/.ocore"
+for python in /usr/bin/python3 python3 /usr/libexec/platform-python python3.13 python3.12 python3.11; do
+  found=$("$python" -c "$4" 2>/dev/null) || continue
+  echo "ocore python $found"; break
+done
+echo "ocore os $(sed -n 's/^ID=//p' /etc/os-release | tr -d '"')"
+echo "ocore release $(sed -n 's/^VERSION_ID=//p' /etc/os-release | tr -d '"')"
+echo "ocore machine $(uname -m)"
+echo "ocore end 1"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection that stands: what Ansible needs to use it too."""
+
+    ssh_flags: list[str]
+    control: str
+    agent: str | None
+
+
+def _start_agent(work: Path, private_key: str) -> str:
+    """Give the key to an ssh-agent of this run's own: so it is in no file, not even in memory-backed ones."""
+    socket = work / "agent"
+    subprocess.run(["ssh-agent", "-a", socket], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["ssh-add", "-q", "-"], input=private_key.encode(), env=os.environ | {"SSH_AUTH_SOCK": str(socket)}, check=True
+    )
+    return str(socket)
+
+
+def _write_askpass(work: Path, password: str) -> dict[str, str]:
+    """Write the password and the program that tells it to ssh; the work folder goes with the run."""
+    secret, program = work / "password", work / "askpass"
+    secret.write_text(password, encoding="utf-8")
+    program.write_text(f"#!/bin/sh\nexec cat {shlex.quote(str(secret))}\n", encoding="utf-8")
+    program.chmod(0o700)
+    return {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
+
+
+def _read_all(stream: Any, most: int, into: list[bytes], stop: Any) -> None:
+    """Read a stream to its end; one that says more than `most` bytes is cut off."""
+    total = 0
+    while chunk := stream.read1(8192):
+        total += len(chunk)
+        into.append(chunk[: max(0, most - (total - len(chunk)))])
+        if total > most:
+            stop()
+            return
+
+
+def _run(command: list[str], feed: bytes, env: dict[str, str]) -> tuple[int, bytes, bytes]:
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | env
+    )
+    assert process.stdin is not None  # noqa: S101 - for the type checker
+    out: list[bytes] = []
+    err: list[bytes] = []
+    readers = [
+        threading.Thread(target=_read_all, args=(stream, MAX_OUTPUT, kept, process.kill), daemon=True)
+        for stream, kept in ((process.stdout, out), (process.stderr, err))
+    ]
+    for reader in readers:
+        reader.start()
+    try:
+        process.stdin.write(feed)
+        process.stdin.close()
+    except BrokenPipeError:
+        pass
+    code = process.wait()
+    readers[0].join(timeout=5)
+    # After a good login the connection's master keeps standard error open for as long as it lives.
+    readers[1].join(timeout=2 if code else 0)
+    return code, b"".join(out), b"".join(err)
+
+
+def parse(output: bytes) -> dict[str, str]:
+    """Return the probe's answers; anything else that a login shell prints is passed over."""
+    answers: dict[str, str] = {}
+    for line in output.decode("utf-8", "replace").splitlines():
+        words = line.split(" ", 2)
+        if len(words) == 3 and words[0] == "ocore":  # noqa: PLR2004 - marker, name, value
+            answers.setdefault(words[1], words[2].strip()[:500])
+    return answers
+
+
+def log_in(work: Path, order: dict[str, Any], channel: Channel) -> Session:
+    """Log in and probe, and say what was found (`login`, with `code` 0) or how ssh ended."""
+    known_hosts, control = work / "known_hosts", work / "c"
+    key = HostKey.parse(order["host_key"])
+    known_hosts.write_text(options.known_hosts_line(key), encoding="ascii")
+    agent, env = order.get("agent_socket"), {}
+    if order.get("private_key"):
+        agent = _start_agent(work, order["private_key"])
+    elif not agent:
+        env = _write_askpass(work, order["password"])
+    flags = options.session_flags(known_hosts=str(known_hosts), key_type=key.type, agent=agent)
+    becoming = order.get("becoming")
+    arguments = [
+        "password" if becoming else "none",
+        DRAIN if order["drain"] else "true",
+        "1" if order["drain"] else "",
+        PYTHON,
+    ]
+    remote = shlex.join(["exec", "/bin/sh", "-c", PROBE, "sh", *arguments])
+    command = [
+        "ssh",
+        *flags,
+        "-o",
+        f"ControlPath={control}",
+        "-p",
+        str(order["port"]),
+        "-l",
+        order["user"],
+        order["address"],
+        remote,
+    ]
+    feed = f"{becoming}\n".encode() if becoming else b""
+    code, out, err = _run(command, feed, env)
+    channel.say(
+        {"type": "login", "code": code, "answers": parse(out), "stderr": err[-4000:].decode("utf-8", "replace")}
+    )
+    return Session(flags, str(control), agent)

@@ -1,0 +1,106 @@
+"""Inventories: what Ansible is told of one server. Every text is written so that Ansible takes it literally.
+
+Ansible trusts what stands in an inventory as templates: `{{ lookup('pipe', …) }}` in a field would run on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ocore import content
+from ocore.ssh import options as ssh_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ocore.models import ProvisionOptions, Server
+
+_BASIC: Final = 0xFFFF
+
+
+def _escaped(text: str) -> str:
+    """Return the inside of a double-quoted YAML text, in ASCII; JSON's escapes end at the basic plane."""
+    spelled = (json.dumps(one)[1:-1] if ord(one) <= _BASIC else f"\\U{ord(one):08x}" for one in text)
+    return "".join(spelled).replace("\x7f", "\\x7f")
+
+
+def literal(value: Any) -> str:
+    """Spell a value so that neither YAML nor Ansible reads anything into it."""
+    if isinstance(value, str):
+        return f'!unsafe "{_escaped(value)}"'
+    if isinstance(value, bool | int) or value is None:
+        return json.dumps(value)
+    raise TypeError(f"an inventory holds texts, whole numbers and booleans, not {type(value).__name__}")
+
+
+def _environment() -> Environment:
+    return Environment(
+        autoescape=False,  # noqa: S701 - `finalize` spells every value, in YAML rather than HTML
+        finalize=literal,
+        keep_trailing_newline=True,
+        loader=FileSystemLoader(content.root() / "inventory_templates"),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
+def render(variables: dict[str, Any]) -> str:
+    """Return an inventory with one host and these variables."""
+    return _environment().get_template("server.yml.j2").render(variables=variables)
+
+
+def connection(server: Server, address: str, *, interpreter: str, become: bool) -> dict[str, Any]:
+    """Return how the engine's Ansible reaches the server: by the address that was checked, never by name again."""
+    variables: dict[str, Any] = {
+        "ansible_become": become,
+        "ansible_connection": "ssh",
+        "ansible_host": address,
+        "ansible_port": server.port,
+        "ansible_python_interpreter": interpreter,
+        "ansible_user": server.user,
+    }
+    if server.credentials.password is not None:
+        variables["ansible_password"] = server.credentials.password
+    if become and server.credentials.becoming is not None:
+        variables["ansible_become_password"] = server.credentials.becoming
+    return variables
+
+
+def variables(server: Server, options: ProvisionOptions) -> dict[str, Any]:
+    """Return the role variables for a server."""
+    return options.variables() | {"runtime_server_id": server.id}
+
+
+def write_for_hands(
+    directory: Path, server: Server, options: ProvisionOptions, *, key_file: Path | None = None
+) -> list[Path]:
+    """Write what a person needs to run the playbooks with plain `ansible-playbook`; no secret is among it.
+
+    The host key must be pinned in `server.host_key`; Ansible then asks for passwords itself (`--ask-pass`,
+    `--ask-become-pass`).
+
+    Returns:
+        The files that were written: the inventory and the known_hosts file that it names.
+
+    """
+    if server.host_key is None:
+        raise ValueError("the host key is not known")
+    directory.mkdir(parents=True, exist_ok=True)
+    known_hosts, inventory = directory.absolute() / "known_hosts", directory.absolute() / "inventory.yml"
+    known_hosts.write_text(ssh_options.known_hosts_line(server.host_key), encoding="ascii")
+    reaching: dict[str, Any] = {
+        "ansible_become": server.user != "root",
+        "ansible_host": server.host,
+        "ansible_port": server.port,
+        "ansible_ssh_common_args": f'-o UserKnownHostsFile="{known_hosts}" -o HostKeyAlias={ssh_options.ALIAS} '
+        "-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null",
+        "ansible_user": server.user,
+    }
+    if key_file is not None:
+        reaching["ansible_ssh_private_key_file"] = str(key_file.absolute())
+    inventory.write_text(render(reaching | variables(server, options)), encoding="utf-8")
+    return [inventory, known_hosts]

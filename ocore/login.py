@@ -1,0 +1,112 @@
+"""What the login says: how to ask for it, and what its answer means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ocore.errors import ErrorCode, Failure
+from ocore.ssh.words import meaning, sudo_meaning
+from ocore.text import plain
+
+if TYPE_CHECKING:
+    from ocore.hostkeys import HostKey
+    from ocore.models import Server
+    from ocore.scrub import Scrubber
+
+MINIMUM_PYTHON: Final = (3, 9)
+_HOW: Final = {
+    "root": "The user is root.",
+    "free": "sudo works without a password.",
+    "given": "sudo works with the password.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What the login found.
+
+    Attributes:
+        connected: how the login went, in words; empty where it did not succeed.
+        privileges: how the user became root, in words.
+        becomes: whether Ansible must use sudo.
+        interpreter: path of the host's Python; empty where there is none that will do.
+        failure: why the run cannot go on.
+
+    """
+
+    connected: str = ""
+    privileges: str = ""
+    becomes: bool = False
+    interpreter: str = ""
+    failure: Failure | None = None
+
+
+def login_order(server: Server, where: str, key: HostKey, *, drains: bool) -> dict[str, Any]:
+    """Return the order to log in; it carries the credentials, and goes through a pipe only."""
+    credentials = server.credentials
+    return {
+        "op": "login",
+        "address": where,
+        "port": server.port,
+        "user": server.user,
+        "host_key": str(key),
+        "private_key": credentials.private_key,
+        "password": credentials.password,
+        "agent_socket": credentials.agent_socket,
+        "becoming": credentials.becoming if server.user != "root" else None,
+        "drain": drains,
+    }
+
+
+def read_login(answer: dict[str, Any], server: Server, scrub: Scrubber) -> Login:
+    """Return what the answer to a login order means."""
+    answers: dict[str, str] = answer.get("answers") or {}
+    said = plain(scrub(str(answer.get("stderr", ""))), 300)
+    if "uid" not in answers:
+        return Login(failure=_no_shell(answer, server, said))
+    connected = f"Logged in to {server.address}"
+    how = answers.get("become", "")
+    if how == "missing":
+        return Login(
+            connected, failure=Failure(ErrorCode.SUDO_MISSING, f"{server.user} is not root, and the host has no sudo.")
+        )
+    if how == "password" and "refused" not in answers and "given" not in answers and "end" not in answers:
+        words = f"sudo asks {server.user} for a password, and none was given."
+        return Login(connected, failure=Failure(ErrorCode.SUDO_PASSWORD_REQUIRED, words))
+    if "refused" in answers:
+        words = plain(scrub(answers["refused"]), 300)
+        return Login(connected, failure=Failure(sudo_meaning(words), f"sudo refused {server.user}: {words}."))
+    if "end" not in answers:
+        words = f"The login shell of {server.user} did not finish the probe{': ' + said if said else ''}."
+        return Login(connected, failure=Failure(ErrorCode.CONNECTION_LOST, words))
+    return Login(
+        connected,
+        privileges=_HOW.get(how, how) + _drained(answers),
+        becomes=how != "root",
+        interpreter=_interpreter(answers.get("python", "")),
+    )
+
+
+def _no_shell(answer: dict[str, Any], server: Server, said: str) -> Failure:
+    if answer.get("code") == 0:
+        return Failure(ErrorCode.AUTH_DENIED, f"{server.user} has no login shell that runs commands.")
+    code = meaning(said)
+    if code is ErrorCode.AUTH_DENIED:
+        how = "password" if server.credentials.password is not None else "key"
+        return Failure(code, f"{server.address} refused the {how}: {said}.")
+    return Failure(code, f"The login to {server.address} failed: {said or 'the connection was closed'}.")
+
+
+def _drained(answers: dict[str, str]) -> str:
+    left = answers.get("drained")
+    return f" Ended {left} process(es) that an earlier run had left." if left and left.isdigit() else ""
+
+
+def _interpreter(found: str) -> str:
+    path, _, version = found.partition(" ")
+    try:
+        known = tuple(int(part) for part in version.split("."))
+    except ValueError:
+        return ""
+    return path if known >= MINIMUM_PYTHON and path.startswith("/") and path.isprintable() else ""

@@ -1,0 +1,361 @@
+"""The values that go in and come out: servers, credentials, options, steps' results, runs, plans."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from ocore import address, keys
+from ocore.errors import ConfigError, ErrorCode, Failure, RunFailed
+from ocore.hostkeys import HostKey, check_fingerprint
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ocore.specs import HardwareSpecs
+
+MAX_PASSWORD: Final = 1024
+MAX_ID: Final = 64
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,199}:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?")
+_PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
+
+
+def _check_password(name: str, value: str | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_PASSWORD:
+        raise ConfigError(name, f"must be 1-{MAX_PASSWORD} characters")
+    if any(character in value for character in "\0\r\n"):
+        raise ConfigError(name, "must have no NUL and no line break")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(name, "must be valid Unicode") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to log in and to become root. Nothing of it is ever shown by repr().
+
+    Attributes:
+        private_key: an OpenSSH or PEM private key without passphrase.
+        password: the login password; used where no key is given.
+        sudo_password: for users other than root; the login password where it is not given.
+        agent_socket: path of a running ssh-agent's socket, to use its keys instead of `private_key`.
+
+    """
+
+    private_key: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    sudo_password: str | None = field(default=None, repr=False)
+    agent_socket: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, and normalise the key."""
+        if self.private_key is not None:
+            object.__setattr__(self, "private_key", keys.normalise(self.private_key))
+        _check_password("password", self.password)
+        _check_password("sudo_password", self.sudo_password)
+        given = [self.private_key, self.password, self.agent_socket]
+        if sum(one is not None for one in given) != 1:
+            raise ConfigError(
+                "credentials", "give exactly one of private_key, password, agent_socket", ErrorCode.SECRET_REQUIRED
+            )
+
+    @property
+    def becoming(self) -> str | None:
+        """The password that sudo is given, if it asks."""
+        return self.sudo_password if self.sudo_password is not None else self.password
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in here, for taking them out of texts."""
+        return tuple(one for one in (self.private_key, self.password, self.sudo_password) if one)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A managed machine and how to reach it.
+
+    Attributes:
+        host: an IPv4 or IPv6 address or a name.
+        credentials: how to log in.
+        user: whom to log in as.
+        port: sshd's port.
+        host_key: the pinned key; None: the first key seen is reported in `RunResult.host_key`, for the caller to pin.
+        expected_fingerprint: with no pin: the fingerprint that the first key must have.
+        id: names the server in its marker file; made from host and port where it is not given.
+
+    """
+
+    host: str
+    credentials: Credentials
+    user: str = "root"
+    port: int = 22
+    host_key: HostKey | None = None
+    expected_fingerprint: str | None = None
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        """Check every field against its rule."""
+        object.__setattr__(self, "host", address.check_host(self.host))
+        address.check_user(self.user)
+        address.check_port(self.port)
+        if self.expected_fingerprint is not None:
+            object.__setattr__(self, "expected_fingerprint", check_fingerprint(self.expected_fingerprint))
+        if not self.id:
+            object.__setattr__(self, "id", str(uuid.uuid5(uuid.NAMESPACE_URL, f"ssh://{self.host}:{self.port}")))
+        if len(self.id) > MAX_ID or not _ID.fullmatch(self.id):
+            raise ConfigError("id", f"must be 1-{MAX_ID} of letters, digits, . _ - and begin with a letter or digit")
+
+    @property
+    def address(self) -> str:
+        """The server as people write it: USER@HOST:PORT."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}:{self.port}"
+
+
+def _option(role_variable: str, default: Any, rule: str = "") -> Any:
+    """Declare an option together with the role variable that it sets."""
+    return field(default=default, metadata={"variable": role_variable, "rule": rule})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionOptions:
+    """What a server is to become: everything that is not the server's own.
+
+    Attributes:
+        proxy: the reverse proxy.
+        caddy_image: its image, pinned by tag and optionally digest.
+        nginx_image: likewise.
+        docker_source: where Docker comes from; auto: Docker's own repository where the host reaches it.
+        minimum_memory_mb: validation refuses less MemTotal (MiB).
+        minimum_disk_gb: validation refuses less free space for /var/lib/docker (GiB).
+        lock_timeout: seconds to wait for apt's lock and for cloud-init.
+        apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
+        allow_loopback: whether a server may be this machine itself.
+
+    """
+
+    proxy: Literal["caddy", "nginx", "none"] = _option("proxy_kind", "caddy")
+    caddy_image: str = _option("proxy_caddy_image", "docker.io/library/caddy:2.10.2")
+    nginx_image: str = _option("proxy_nginx_image", "docker.io/library/nginx:1.29.3")
+    docker_source: Literal["auto", "official", "distribution"] = _option("docker_source", "auto")
+    minimum_memory_mb: int = _option("preflight_minimum_memory_mb", 900)
+    minimum_disk_gb: int = _option("preflight_minimum_disk_gb", 10)
+    lock_timeout: int = _option("packages_lock_timeout", 300)
+    apt_proxy: str = _option("packages_apt_proxy", "")
+    allow_loopback: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every field against its rule."""
+        _check_choice("proxy", self.proxy, ("caddy", "nginx", "none"))
+        _check_choice("docker_source", self.docker_source, ("auto", "official", "distribution"))
+        for name in ("caddy_image", "nginx_image"):
+            if not isinstance(getattr(self, name), str) or not _IMAGE.fullmatch(getattr(self, name)):
+                raise ConfigError(name, "must be an image reference with a tag, such as docker.io/library/caddy:2.10.2")
+        for name, most in (("minimum_memory_mb", 2**24), ("minimum_disk_gb", 2**20), ("lock_timeout", 3600)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise ConfigError(name, f"must be a whole number from 0 to {most}")
+        if self.apt_proxy and not _PROXY_URL.fullmatch(self.apt_proxy):
+            raise ConfigError("apt_proxy", "must look like http://HOST:PORT")
+
+    def variables(self) -> dict[str, Any]:
+        """Return the options as role variables."""
+        return {one.metadata["variable"]: getattr(self, one.name) for one in fields(self) if "variable" in one.metadata}
+
+
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(name, f"must be one of {', '.join(allowed)}")
+
+
+class StepStatus(StrEnum):
+    """How a step stands or ended."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """How one step ended.
+
+    Attributes:
+        step: its name.
+        status: `unchanged` means that it was already so and none of its tasks ran.
+        message: for people.
+        started_at: UTC.
+        finished_at: UTC.
+        duration_ms: by a clock that does not jump.
+        changed: how many tasks changed something.
+        tasks: how many tasks of the role ran.
+        error: why it failed.
+
+    """
+
+    step: str
+    status: StepStatus
+    message: str
+    started_at: datetime
+    finished_at: datetime
+    duration_ms: int
+    changed: int = 0
+    tasks: int = 0
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """One thing that Ansible reported about a task.
+
+    Attributes:
+        step: the step it belongs to.
+        task: the task's name.
+        kind: started, ok, changed, skipped, failed, retry, warning; `gap` says that events were dropped here.
+        message: for people; without control characters and without our secrets.
+        at: UTC.
+
+    """
+
+    step: str
+    task: str
+    kind: Literal["started", "ok", "changed", "skipped", "failed", "retry", "warning", "gap"]
+    message: str
+    at: datetime
+
+
+class RunStatus(StrEnum):
+    """How a run ended."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. A failed run is a value like any other.
+
+    Attributes:
+        kind: validate, provision, cleanup, gather, plan or drift.
+        run_id: names the run on the server, too.
+        status: how it ended.
+        steps: one result for each step, in order.
+        specs: the hardware that was found; None where the run did not get that far.
+        host_key: the key that the server showed; pin it.
+        error: why it failed.
+        isolation: "full" where the run had namespaces of its own, "reduced" where the machine refuses them.
+        notes: what the run wants to be known: kept by cleanup, a reboot that is needed.
+        reading: what was read of each step, for plans and drift.
+
+    """
+
+    kind: str
+    run_id: str
+    status: RunStatus
+    steps: tuple[StepResult, ...]
+    specs: HardwareSpecs | None = None
+    host_key: HostKey | None = None
+    error: Failure | None = None
+    isolation: Literal["full", "reduced"] = "full"
+    notes: tuple[str, ...] = ()
+    reading: tuple[StepReading, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run did what it was asked."""
+        return self.status is RunStatus.SUCCESS
+
+    def raise_for_status(self) -> Self:
+        """Return this result, or raise RunFailed where the run did not succeed."""
+        if not self.ok:
+            raise RunFailed(self)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class StepReading:
+    """What one look at the server said about a step.
+
+    Attributes:
+        step: its name.
+        so: whether everything that the step wants is already so.
+        due: whether the step will run.
+        reasons: why it will; empty where it will not.
+        conditions: how many things were looked at.
+
+    """
+
+    step: str
+    so: bool
+    due: bool
+    reasons: tuple[str, ...] = ()
+    conditions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step of a plan: whether it will run, and why."""
+
+    step: str
+    run: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a provisioning run would do now. The same server in the same state gives the same bytes.
+
+    Attributes:
+        server_id: the server's id.
+        options: the options that it was made with, as role variables.
+        content: digest of the playbooks and roles that would run.
+        steps: every step in order.
+
+    """
+
+    server_id: str
+    options: dict[str, Any]
+    content: str
+    steps: tuple[PlannedStep, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data, without its hash."""
+        return {
+            "content": self.content,
+            "options": self.options,
+            "serverId": self.server_id,
+            "steps": [{"step": one.step, "run": one.run, "reasons": list(one.reasons)} for one in self.steps],
+        }
+
+    def to_json(self) -> str:
+        """Return the plan in its one canonical spelling."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical spelling, in hex."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Which steps are no longer so, and which depend on those. Empty where the server is as it was provisioned."""
+
+    steps: tuple[StepReading, ...]
+
+    def __bool__(self) -> bool:
+        """Tell whether anything drifted."""
+        return bool(self.steps)

@@ -1,0 +1,113 @@
+"""The process tree of a run: started in namespaces of its own, so that ending its first process ends all of it.
+
+bubblewrap gives it a PID namespace (nothing can leave it), private file systems where programs leave things behind
+(/tmp, /run, /dev/shm, home), and a system that is read-only. Where a machine refuses namespaces the tree is started
+under a supervisor instead; see `ocore/inside/supervisor.py` for what that does not promise.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import IO, Final, Literal
+
+from ocore import content
+
+Isolation = Literal["full", "reduced"]
+
+WORK: Final = "/run/ocore"
+_HIDDEN: Final = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/dev/shm")  # noqa: S108 - hidden, not used
+_SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@functools.cache
+def isolation() -> Isolation:
+    """Tell what this machine allows: namespaces ("full"), or only a supervisor ("reduced")."""
+    if shutil.which("bwrap") is None:
+        return "reduced"
+    probe = ["bwrap", *_namespaces(), "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
+    try:
+        done = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "reduced"
+    return "full" if done.returncode == 0 else "reduced"
+
+
+def _namespaces() -> list[str]:
+    return ["--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+
+
+def _needed() -> list[Path]:
+    """Return the folders that Python, Ansible and our own files are read from."""
+    found = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent.parent, content.root()]
+    for package in ("ansible", "ansible_runner", "yaml"):
+        spec = importlib.util.find_spec(package)
+        if spec and spec.origin:
+            found.append(Path(spec.origin).parent.parent)
+    return list(dict.fromkeys(path.resolve() for path in found))
+
+
+def _environment(work: str) -> dict[str, str]:
+    scripts = dict.fromkeys((str(Path(sys.executable).parent), sysconfig.get_path("scripts")))
+    return {
+        "HOME": work,
+        "LANG": "C.UTF-8",
+        "PATH": ":".join([*scripts, _SYSTEM_PATH]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "OCORE_WORK": work,
+    }
+
+
+def _bubblewrap(agent_socket: str | None) -> list[str]:
+    command = ["bwrap", *_namespaces(), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    for folder in _HIDDEN:
+        if Path(folder).is_dir() and not Path(folder).is_symlink():
+            command += ["--tmpfs", folder]
+    for path in _needed():
+        # Only what a private file system has hidden must be shown again.
+        if any(path.is_relative_to(folder) for folder in _HIDDEN):
+            command += ["--ro-bind", str(path), str(path)]
+    if agent_socket:
+        command += ["--bind", agent_socket, agent_socket]
+    command += ["--perms", "0700", "--dir", WORK, "--chdir", WORK, "--clearenv"]
+    for name, value in _environment(WORK).items():
+        command += ["--setenv", name, value]
+    return command
+
+
+def spawn(*, agent_socket: str | None, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the process that logs in and runs Ansible; it waits for orders on its standard input.
+
+    The thread that calls this must live until the process has ended: the kernel ends the tree with that thread.
+    """
+    program = [sys.executable, "-P", "-m", "ocore.inside"]
+    environment: dict[str, str] = {"PATH": _SYSTEM_PATH}
+    if isolation() == "full":
+        program = [*_bubblewrap(agent_socket), *program]
+    else:
+        program.append("--supervised")
+        environment = _environment(_shared_work())
+    return subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=environment,
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+def _shared_work() -> str:
+    """Return the parent of the work folder where there are no namespaces: in memory, and this user's alone."""
+    for folder in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):  # noqa: S108 - the folder is made with mkdtemp
+        if folder and os.access(folder, os.W_OK):
+            return folder
+    return "/tmp"  # noqa: S108 - the folder is made with mkdtemp

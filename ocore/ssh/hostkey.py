@@ -1,0 +1,100 @@
+"""Reading a server's host key before any credential is near the connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from ocore.errors import ConfigError, ErrorCode, Failure
+from ocore.hostkeys import TYPES, HostKey
+from ocore.ssh import options
+from ocore.ssh.words import meaning
+from ocore.text import plain
+
+GREETING: Final = b"SSH-"
+# RFC 4253 lets a server send other lines before its greeting; no one that we manage needs more than this.
+MAX_GREETING: Final = 8 * 1024
+PROBE_SECONDS: Final = 20.0
+
+
+def greet(address: str, port: int) -> Failure | None:
+    """Connect, and check that an SSH server answers; the words of a failure name host and port only."""
+    where = f"{address} port {port}"
+    try:
+        with socket.create_connection((address, port), timeout=options.CONNECT_SECONDS) as connection:
+            connection.settimeout(options.CONNECT_SECONDS)
+            received = b""
+            while not _greeted(received):
+                more = connection.recv(256)
+                received += more
+                if not more or len(received) > MAX_GREETING:
+                    return Failure(ErrorCode.NOT_SSH, f"What answers at {where} does not greet as an SSH server does.")
+    except ConnectionRefusedError:
+        return Failure(ErrorCode.CONNECTION_REFUSED, f"Nothing listens at {where}.")
+    except TimeoutError:
+        return Failure(ErrorCode.CONNECT_TIMEOUT, f"{where} did not answer within {options.CONNECT_SECONDS} s.")
+    except ConnectionError:
+        return Failure(ErrorCode.NOT_SSH, f"{where} closed the connection before greeting.")
+    except OSError as error:
+        return Failure(ErrorCode.CONNECT_TIMEOUT, f"{where} cannot be reached: {error.strerror}.")
+    return None
+
+
+def _greeted(received: bytes) -> bool:
+    return any(line.startswith(GREETING) for line in received.split(b"\n"))
+
+
+def read(address: str, port: int, user: str, preferred: str | None = None) -> HostKey | Failure:
+    """Return the host key that the server shows; of several, the one of the preferred type."""
+    with tempfile.TemporaryDirectory(prefix="ocore-key-") as folder:
+        known_hosts = Path(folder) / "known_hosts"
+        command = [
+            "ssh",
+            *options.probe_flags(str(known_hosts), preferred),
+            "-p",
+            str(port),
+            "-l",
+            user,
+            address,
+            "true",
+        ]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Failure(
+                ErrorCode.CONNECT_TIMEOUT, f"{address} port {port} stopped answering during the key exchange."
+            )
+        except FileNotFoundError:
+            return Failure(ErrorCode.INTERNAL, "The OpenSSH client (ssh) is not installed on this machine.")
+        with contextlib.suppress(OSError, ConfigError, UnicodeDecodeError, ValueError):
+            _, kind, blob = known_hosts.read_text(encoding="ascii").split()[:3]
+            return HostKey(kind, blob)
+    said = plain(done.stderr[-2000:].decode(errors="replace"), 300)
+    code = meaning(said)
+    if code is ErrorCode.CONNECTION_LOST:
+        code = ErrorCode.NOT_SSH
+    return Failure(
+        code, f"No host key could be read from {address} port {port}: {said or 'the connection was closed'}."
+    )
+
+
+def find(address: str, port: int, user: str, fingerprint: str) -> HostKey | Failure:
+    """Return the server's key that has a fingerprint; a server may have a key of each type."""
+    seen: list[HostKey] = []
+    for kind in TYPES:
+        key = read(address, port, user, preferred=kind)
+        if isinstance(key, Failure):
+            return key
+        if key.fingerprint == fingerprint:
+            return key
+        if key.type != kind and key in seen:
+            continue
+        seen.append(key)
+    shown = ", ".join(sorted({f"{key.fingerprint} ({key.type})" for key in seen}))
+    return Failure(ErrorCode.HOST_KEY_CHANGED, f"Expected the host key {fingerprint}; the host shows {shown}.")

@@ -1,0 +1,152 @@
+"""The one seam to the outside world: how a run reaches a server. `ocore.testing` ships a double of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+
+from ocore import address, sandbox
+from ocore.ssh import hostkey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocore.errors import Failure
+    from ocore.hostkeys import HostKey
+    from ocore.models import Server
+
+TICK: Final = 0.1
+MAX_LINE: Final = 512 * 1024
+END_SECONDS: Final = 5.0
+
+
+class Process(Protocol):
+    """A sandboxed process that takes orders and answers in lines."""
+
+    isolation: sandbox.Isolation
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Send an order."""
+
+    def answers(self) -> Iterator[dict[str, Any] | None]:
+        """Yield answers as they come, None whenever a short time passed without one, and end with the process."""
+
+    def complaint(self) -> str:
+        """Return the end of what the process printed to standard error."""
+
+    def end(self) -> None:
+        """End the process and everything it started; return when all of it is gone. May be called twice."""
+
+
+class Transport(Protocol):
+    """How a run reaches its server."""
+
+    def resolve(self, server: Server, *, allow_loopback: bool) -> str | Failure:
+        """Return the address to connect to."""
+
+    def host_key(self, server: Server, where: str) -> HostKey | Failure:
+        """Return the key that the host shows, before any credential is near the connection."""
+
+    def start(self, server: Server) -> Process:
+        """Start the process that will log in."""
+
+
+class SandboxedProcess:
+    """The real thing: `ocore.inside` in namespaces of its own."""
+
+    def __init__(self, agent_socket: str | None) -> None:
+        self.isolation = sandbox.isolation()
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
+        self._process = sandbox.spawn(agent_socket=agent_socket, stderr=self._stderr)
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Send an order; one to a process that has died is noticed when its answers end."""
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def answers(self) -> Iterator[dict[str, Any] | None]:
+        """Yield answers; see `Process`."""
+        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        descriptor = self._process.stdout.fileno()
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while True:
+                if not selector.select(TICK):
+                    yield None
+                    continue
+                chunk = os.read(descriptor, 65536)
+                if not chunk:
+                    return
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > MAX_LINE:
+                    return
+                for line in lines:
+                    yield json.loads(line)
+
+    def complaint(self) -> str:
+        """Return the end of what the process printed to standard error."""
+        if self._stderr.closed:
+            return ""
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
+        return self._stderr.read().decode("utf-8", "replace")
+
+    def end(self) -> None:
+        """End the process and all that it started."""
+        if self._process.poll() is None:
+            # With namespaces the kernel ends the rest; without, the supervisor does, and needs to be asked.
+            full = self.isolation == "full"
+            self._process.send_signal(signal.SIGKILL if full else signal.SIGTERM)
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._wait_for_the_last()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+    def _wait_for_the_last(self) -> None:
+        """Wait until the process inside is gone, too: it ends a moment after the one that was killed."""
+        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        if self._process.stdout.closed:
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            deadline = time.monotonic() + END_SECONDS
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                if not os.read(self._process.stdout.fileno(), 65536):
+                    return
+
+
+class SshTransport:
+    """OpenSSH, and Ansible over it."""
+
+    def resolve(self, server: Server, *, allow_loopback: bool) -> str | Failure:
+        """Resolve the host, check the address, and check that an SSH server greets there."""
+        found = address.resolve(server.host, server.port, allow_loopback=allow_loopback)
+        if not isinstance(found, str):
+            return found
+        return hostkey.greet(found, server.port) or found
+
+    def host_key(self, server: Server, where: str) -> HostKey | Failure:
+        """Read the host key: the pinned type first, or the one with the expected fingerprint."""
+        if server.host_key is None and server.expected_fingerprint:
+            return hostkey.find(where, server.port, server.user, server.expected_fingerprint)
+        preferred = server.host_key.type if server.host_key else None
+        return hostkey.read(where, server.port, server.user, preferred)
+
+    def start(self, server: Server) -> Process:
+        """Start the sandboxed process."""
+        return SandboxedProcess(server.credentials.agent_socket)
