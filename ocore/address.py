@@ -25,6 +25,7 @@ RESOLVE_SECONDS: Final = 10.0
 
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _USER: Final = re.compile(r"[a-z_][a-z0-9._-]{0,63}")
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 _HOST_RULE: Final = "must be an IPv4 address in dotted form, an IPv6 address or a host name, and nothing else"
 
 # Ways to write an IPv4 address inside an IPv6 one: what they lead to is what must be allowed.
@@ -60,7 +61,7 @@ def check_host(host: object) -> str:
     # Whatever looks like a number to the C library must be a plain dotted quad: 127.1, 0x7f.1 and 2130706433 are
     # addresses to it, and so would be full-width digits.
     last = host.rstrip(".").rpartition(".")[2]
-    if host.isascii() and re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last, re.IGNORECASE):
+    if host.isascii() and _NUMBER.fullmatch(last):
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
@@ -87,7 +88,8 @@ def _check_name(name: str) -> str:
     labels = ascii_name.split(".")
     if len(ascii_name) > MAX_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         raise ConfigError("host", _HOST_RULE)
-    if not any(character.isalpha() for character in labels[-1]):
+    # Full-width digits have become plain ones by now.
+    if _NUMBER.fullmatch(labels[-1]) or not any(character.isalpha() for character in labels[-1]):
         raise ConfigError("host", _HOST_RULE)
     return ascii_name
 

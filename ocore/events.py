@@ -99,6 +99,7 @@ class EventParser:
             "runner_item_on_failed": self._item_failed,
             "runner_on_unreachable": self._unreachable,
             "runner_retry": self._retried,
+            "error": self._complained,
             "verbose": self._complained,
         }
 
@@ -108,7 +109,7 @@ class EventParser:
         if kind == "playbook_on_start" and self._playbook is None:
             self._playbook = event.get("playbook_uuid")
             return []
-        if kind != "verbose" and (self._playbook is None or event.get("playbook_uuid") != self._playbook):
+        if kind not in {"error", "verbose"} and (self._playbook is None or event.get("playbook_uuid") != self._playbook):
             self.foreign += 1
             return []
         handler = self._handlers.get(str(kind))

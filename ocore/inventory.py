@@ -30,7 +30,7 @@ def _escaped(text: str) -> str:
 def literal(value: Any) -> str:
     """Spell a value so that neither YAML nor Ansible reads anything into it."""
     if isinstance(value, str):
-        return f'!unsafe "{_escaped(value)}"'
+        return f'"{_escaped(value)}"'
     if isinstance(value, bool | int) or value is None:
         return json.dumps(value)
     raise TypeError(f"an inventory holds texts, whole numbers and booleans, not {type(value).__name__}")

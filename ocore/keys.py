@@ -54,6 +54,8 @@ def _load(text: str, passphrase: str | None) -> object:
         try:
             return load(text.encode(), passphrase.encode() if passphrase else None)
         except TypeError:
+            if passphrase:  # the key has none
+                return _load(text, None)
             raise _refuse("is protected by a passphrase") from None
         except UnsupportedAlgorithm:
             raise _refuse("is of a kind that is not supported; use Ed25519, ECDSA or RSA") from None

@@ -28,7 +28,6 @@ def _environment(work: Path, session: Session) -> dict[str, str]:
         # The login's own connection: one handshake for the whole run, and no other run can use it.
         "ANSIBLE_SSH_CONTROL_PATH": session.control,
         "ANSIBLE_NO_TARGET_SYSLOG": "True",
-        "ANSIBLE_CALLBACKS_ENABLED": "",
         "MAX_EVENT_RES": str(MAX_EVENT),
     }
 

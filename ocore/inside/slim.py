@@ -24,6 +24,7 @@ EVENTS: Final = frozenset(
         "runner_on_unreachable",
         "runner_retry",
         "runner_item_on_failed",
+        "error",
         "verbose",
     }
 )
@@ -74,7 +75,7 @@ def slim(event: dict[str, Any]) -> dict[str, Any] | None:
         **{name: data.get(name) for name in ("playbook_uuid", "task", "role", "task_action", "ignore_errors")},
         "result": _result(data.get("res")),
     }
-    if kind == "verbose":
+    if kind in {"error", "verbose"}:
         answer["text"] = str(event.get("stdout", ""))[:MAX_TEXT]
     return answer
 

@@ -1,0 +1,115 @@
+"""The commands: each takes a session and returns an outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocore.capacity import GIB, MIB, estimate
+from ocore.cli import handmade
+from ocore.cli.exits import Exit
+from ocore.cli.outcome import Outcome, of_run
+from ocore.cli.show import shapes, words
+from ocore.errors import ConfigError
+from ocore.specs import HardwareSpecs
+from ocore.steps import CLEANUP, STEPS, VALIDATION
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from ocore.cli.session import Session
+    from ocore.models import RunResult
+
+
+def provision(session: Session) -> Outcome:
+    """Bring a server to what the options say."""
+    arguments = session.arguments
+    result = session.run(
+        session.door.provision,
+        shown=[step.name for step in STEPS],
+        steps=arguments.step,
+        force=arguments.force,
+        check=arguments.check,
+    )
+    found = estimate(result.specs) if result.specs else None
+    outcome = _of_run(session, result, repeat=True)
+    outcome.body["capacity"] = shapes.capacity(found)
+    return outcome.with_lines(words.capacity(found) if found else [])
+
+
+def validate(session: Session) -> Outcome:
+    """Look at a server and change nothing."""
+    return _of_run(session, session.run(session.door.validate, shown=VALIDATION))
+
+
+def cleanup(session: Session) -> Outcome:
+    """Remove what provisioning put on a server."""
+    result = session.run(session.door.cleanup, shown=[step.name for step in CLEANUP])
+    return _of_run(session, result, repeat=True)
+
+
+def _of_run(session: Session, result: RunResult, *, repeat: bool = False) -> Outcome:
+    """Summarise a run; `repeat` lists its steps again where lines of tasks went by between them."""
+    lines = words.run(result, steps=repeat and not session.screen.live)
+    return of_run(result, session.target.place, shapes.run(result), lines)
+
+
+def plan(session: Session) -> Outcome:
+    """Say what `provision` would do now."""
+    arguments = session.arguments
+    made = session.run(session.door.plan, steps=arguments.step, force=arguments.force)
+    return Outcome(shapes.plan(made), words.plan(made))
+
+
+def drift(session: Session) -> Outcome:
+    """Say what is no longer as it was provisioned."""
+    found = session.run(session.door.drift)
+    return Outcome(shapes.drift(found), words.drift(found), Exit.DRIFT if found else Exit.OK)
+
+
+def facts(session: Session) -> Outcome:
+    """Read a server's hardware and system."""
+    found = session.run(session.door.gather)
+    return Outcome({"specs": shapes.specs(found)}, words.specs(found))
+
+
+def capacity(session: Session) -> Outcome:
+    """Say what a server can carry, from the server or from figures."""
+    arguments = session.arguments
+    specs = session.run(session.door.gather) if arguments.target else _figures(arguments)
+    found = estimate(specs, arguments.profile)
+    body = {"profile": arguments.profile, "specs": shapes.specs(specs), "capacity": shapes.capacity(found)}
+    return Outcome(body, words.capacity(found))
+
+
+def _figures(arguments: Namespace) -> HardwareSpecs:
+    cores, ram, disk = arguments.cores, arguments.ram_mb, arguments.disk_gb
+    if cores is None or ram is None or disk is None:
+        raise ConfigError("capacity", "give a server, or all of --cores, --ram-mb and --disk-gb")
+    return HardwareSpecs(
+        cpu_cores=cores,
+        ram_total_bytes=ram * MIB,
+        disk_total_bytes=disk * GIB,
+        disk_free_bytes=disk * GIB,
+    )
+
+
+def steps(_session: Session) -> Outcome:
+    """List the steps of a provisioning run."""
+    return Outcome({"steps": shapes.steps(STEPS)}, words.steps(STEPS))
+
+
+def inventory(session: Session) -> Outcome:
+    """Write what is needed to run the playbooks by hand."""
+    made = handmade.write(session)
+    body = {"files": [str(file) for file in made.files], "commands": list(made.commands)}
+    return Outcome(body, [*(f"Wrote {file}" for file in made.files), "", "Run for example:", "", *made.commands])
+
+
+def forget_host_key(session: Session) -> Outcome:
+    """Remove the pinned host key of a server."""
+    target = session.target
+    key = session.pins.forget(target.host, target.port)
+    body = {"host": target.host, "port": target.port, "forgotten": shapes.host_key(key)}
+    if key is None:
+        return Outcome(body, [f"No host key was pinned for {target.place}."])
+    return Outcome(body, [f"Forgot the host key of {target.place}: {key.type} {key.fingerprint}."])

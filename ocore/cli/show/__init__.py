@@ -1,0 +1,1 @@
+"""How values are shown: words for people, shapes for machines, progress for both."""

@@ -1,0 +1,1 @@
+"""Tests without a server, a network or a wait."""
