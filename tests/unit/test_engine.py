@@ -1,0 +1,275 @@
+"""Runs over streams that no real host gives on demand."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ocore
+from ocore.testing import ReplayTransport
+from tests.unit import streams
+from tests.unit.streams import begin, end, event, lines, login, look, mark, server, task
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def provision(*answers: dict[str, object], hang: bool = False, **arguments: object) -> ocore.RunResult:
+    """Provision over a stream."""
+    transport = ReplayTransport(lines(*answers), hang=hang)
+    return ocore.provision(server(), transport=transport, **arguments)  # type: ignore[arg-type]
+
+
+def statuses(result: ocore.RunResult) -> dict[str, str]:
+    """Return each step's status."""
+    return {step.step: str(step.status) for step in result.steps}
+
+
+def test_what_is_already_so_is_unchanged() -> None:
+    """A run that finds everything so validates, and leaves every other step unchanged."""
+    result = provision(*begin(), look(), end())
+
+    assert result.ok
+    assert set(list(statuses(result).values())[:4]) == {"success"}
+    assert set(list(statuses(result).values())[4:]) == {"unchanged"}
+    assert result.specs is not None
+    assert result.specs.cpu_cores == 4
+
+
+def test_due_steps_run_and_the_others_are_unchanged() -> None:
+    """Steps before the first due one are unchanged, due ones end by their marker."""
+    result = provision(
+        *begin(),
+        look("docker", "verify"),
+        *task("docker", "Install Docker's packages", changed=True),
+        mark("docker"),
+        *task("verify", "Verify"),
+        mark("verify"),
+        end(),
+    )
+
+    assert statuses(result) == dict.fromkeys(("connect", "privileges", "detect", "preflight"), "success") | {
+        "packages": "unchanged",
+        "docker": "success",
+        "runtime": "unchanged",
+        "proxy": "unchanged",
+        "verify": "success",
+    }
+    assert result.steps[5].changed == 1
+
+
+def test_a_missing_marker_fails_the_run() -> None:
+    """Code 0 without a due step's marker is a failure, and names the step."""
+    result = provision(*begin(), look("docker"), *task("docker", "Install"), end())
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.INTERNAL
+    assert "docker" in result.error.message
+
+
+def test_a_marker_with_another_nonce_does_not_count() -> None:
+    """Only the run's own nonce ends a step."""
+    result = provision(*begin(), look("docker"), *task("docker", "Install"), mark("docker", nonce="0" * 32), end())
+
+    assert not result.ok
+
+
+def test_events_of_another_playbook_do_not_count() -> None:
+    """A forged event carries another playbook id, and changes nothing."""
+    forged = event("runner_on_failed", "Install", "docker", playbook="forged", msg="no")
+    facts = event("runner_on_ok", "Read", "detect", playbook="forged", facts={"cpu_cores": 4096})
+    result = provision(*begin(), forged, facts, look(), end())
+
+    assert result.ok
+    assert result.specs is not None
+    assert result.specs.cpu_cores == 4
+
+
+def test_a_failed_task_is_named_and_the_rest_is_skipped() -> None:
+    """The failure names the task, and steps after it are skipped."""
+    failed = event("runner_on_failed", "Install Docker's packages", "docker", msg="E: no space left")
+    result = provision(*begin(), look("docker", "runtime"), *task("docker", "Ask"), failed, end(2))
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.STEP_FAILED
+    assert "Install Docker's packages" in result.error.message
+    assert "no space left" in result.error.message
+    assert statuses(result)["docker"] == "failed"
+    assert statuses(result)["runtime"] == "skipped"
+
+
+def test_a_role_names_its_own_code() -> None:
+    """A message that begins with a code of the closed set gives that code; others are step_failed."""
+    coded = event("runner_on_failed", "Check", "preflight", msg="[port_in_use] nginx (pid 7) holds port 80.")
+    result = provision(*begin()[:5], coded, end(2))
+
+    assert result.error == ocore.Failure(ocore.ErrorCode.PORT_IN_USE, "nginx (pid 7) holds port 80.")
+
+    unknown = event("runner_on_failed", "Check", "preflight", msg="[worker_lost] no")
+    result = provision(*begin()[:5], unknown, end(2))
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.STEP_FAILED
+
+
+def test_an_unreachable_host_is_a_lost_connection() -> None:
+    """Unreachable in the middle of a run is connection_lost."""
+    lost = event("runner_on_unreachable", "Install", "docker", msg="Connection reset")
+    result = provision(*begin(), look("docker"), *task("docker", "Ask"), lost, end(4))
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.CONNECTION_LOST
+
+
+def test_an_end_without_a_word_is_a_lost_worker() -> None:
+    """A process that ends without saying how is worker_lost."""
+    result = provision(*begin(), look("docker"))
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.WORKER_LOST
+
+
+def test_cancel_stops_a_run_that_hangs() -> None:
+    """A set event ends the run; the open step and those after it are cancelled."""
+    cancel = threading.Event()
+
+    class CancelInDocker(ocore.NullRecorder):
+        def task_event(self, event: ocore.TaskEvent) -> None:
+            if event.step == "docker":
+                cancel.set()
+
+    answers = (*begin(), look("docker"), *task("docker", "Ask"))
+    result = provision(*answers, hang=True, cancel=cancel, recorder=CancelInDocker())
+
+    assert result.status is ocore.RunStatus.CANCELLED
+    assert statuses(result)["docker"] == "cancelled"
+    assert statuses(result)["verify"] == "cancelled"
+
+
+def test_a_run_has_a_time_limit() -> None:
+    """A run that takes longer than its limit ends as run_timeout."""
+    result = provision(*begin(), hang=True, timeout=0.05)
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.RUN_TIMEOUT
+
+
+def test_a_recorder_that_raises_stops_the_run() -> None:
+    """What the recorder raised comes out, chained, and it is told nothing more."""
+    told: list[str] = []
+
+    class Broken(ocore.NullRecorder):
+        def step_started(self, step: str, at: datetime) -> None:  # noqa: ARG002 - the protocol's shape
+            told.append(step)
+            if step == "detect":
+                raise OSError("disk full")
+
+    with pytest.raises(ocore.RecorderError) as caught:
+        provision(*begin(), look(), end(), recorder=Broken())
+
+    assert isinstance(caught.value.__cause__, OSError)
+    assert told == ["connect", "privileges", "detect"]
+
+
+def test_a_changed_key_stops_before_any_credential() -> None:
+    """With another key pinned no order is given at all, and both fingerprints are shown."""
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZha2VrZXlmYWtla2V5ZmFrZWtleWZha2VrZXlmYWtl"
+    pinned = ocore.HostKey.parse(other)
+    transport = ReplayTransport(lines(*begin()))
+    result = ocore.validate(server(host_key=pinned), transport=transport)
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.HOST_KEY_CHANGED
+    assert pinned.fingerprint in result.error.message
+    assert ocore.HostKey.parse(streams.HOST_KEY).fingerprint in result.error.message
+    assert transport.orders == []
+
+
+def test_a_recorder_can_refuse_a_host_key_before_any_credential() -> None:
+    """Raising in host_key_seen stops the run before an order is given."""
+
+    class Refuse(ocore.NullRecorder):
+        def host_key_seen(self, key: ocore.HostKey) -> None:  # noqa: ARG002 - the protocol's shape
+            raise PermissionError
+
+    transport = ReplayTransport(lines(*begin()))
+    with pytest.raises(ocore.RecorderError):
+        ocore.validate(server(), transport=transport, recorder=Refuse())
+
+    assert transport.orders == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        ({"become": "missing"}, "sudo_missing"),
+        ({"become": "password"}, "sudo_password_required"),
+        ({"refused": "ops is not in the sudoers file."}, "sudo_missing"),
+        ({"refused": "sudo: 1 incorrect password attempt"}, "sudo_password_required"),
+    ],
+)
+def test_what_sudo_says_becomes_a_code(answers: dict[str, str], code: str) -> None:
+    """Each way in which becoming root fails has its code, and connect still succeeded."""
+    answer = login(uid="1000", **answers)
+    del answer["answers"]["end"]
+    result = provision(answer)
+
+    assert result.error is not None
+    assert result.error.code == code
+    assert statuses(result)["connect"] == "success"
+    assert statuses(result)["privileges"] == "failed"
+
+
+def test_validation_reports_a_missing_python_and_provisioning_goes_on() -> None:
+    """Validation ends with python_missing; provisioning orders a bootstrap."""
+    transport = ReplayTransport(lines(login(python="")))
+    result = ocore.validate(server(), transport=transport)
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.PYTHON_MISSING
+
+    transport = ReplayTransport(lines(login(python="/usr/bin/python3 3.5"), *begin()[1:], look(), end()))
+    assert ocore.provision(server(), transport=transport).ok
+    assert transport.orders[1]["variables"]["ocore_bootstrap_python"] is True
+
+
+def test_a_plan_is_the_same_bytes_for_the_same_state() -> None:
+    """Two plans over the same stream are equal to the byte, and another state gives another hash."""
+
+    def planned(*due: str) -> ocore.Plan:
+        play = [login(), event("playbook_on_start"), *begin()[2:5], look(*due), end()]
+        return ocore.plan(server(), transport=ReplayTransport(lines(*play)))
+
+    assert planned("docker").to_json() == planned("docker").to_json()
+    assert planned("docker").hash != planned().hash
+    assert [step.step for step in planned("docker").steps if step.run and step.step != "docker"] == [
+        "connect",
+        "privileges",
+        "detect",
+        "preflight",
+    ]
+
+
+def test_plan_raises_with_the_result_when_the_server_cannot_be_read() -> None:
+    """Where there is no plan, RunFailed carries how the run ended."""
+    with pytest.raises(ocore.RunFailed) as caught:
+        ocore.plan(server(), transport=ReplayTransport(lines(login(become="missing", uid="1000"))))
+
+    assert caught.value.result.error is not None
+    assert caught.value.result.error.code is ocore.ErrorCode.SUDO_MISSING
+
+
+def test_only_steps_of_provisioning_can_be_chosen() -> None:
+    """A step that cannot be chosen is a ConfigError that names the field, before anything is contacted."""
+    with pytest.raises(ocore.ConfigError, match="steps"):
+        provision(steps=["detect"])
+
+
+def test_secrets_are_taken_out_of_what_a_host_says() -> None:
+    """A host that prints our password back does not get it into results or events."""
+    failed = event("runner_on_failed", "Install", "docker", msg="bad: not a secret!")
+    result = provision(*begin(), look("docker"), *task("docker", "Ask"), failed, end(2))
+
+    assert result.error is not None
+    assert "not a secret" not in result.error.message
+    assert "[hidden]" in result.error.message
