@@ -55,6 +55,7 @@ class Channel:
             self._closing = True
             self._changed.notify()
         self._writer.join()
+        self._file.close()
 
     def _write(self) -> None:
         while True:
