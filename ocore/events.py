@@ -109,7 +109,9 @@ class EventParser:
         if kind == "playbook_on_start" and self._playbook is None:
             self._playbook = event.get("playbook_uuid")
             return []
-        if kind not in {"error", "verbose"} and (self._playbook is None or event.get("playbook_uuid") != self._playbook):
+        if kind not in {"error", "verbose"} and (
+            self._playbook is None or event.get("playbook_uuid") != self._playbook
+        ):
             self.foreign += 1
             return []
         handler = self._handlers.get(str(kind))

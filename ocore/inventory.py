@@ -6,6 +6,7 @@ Ansible trusts what stands in an inventory as templates: `{{ lookup('pipe', …)
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -75,6 +76,12 @@ def variables(server: Server, options: ProvisionOptions) -> dict[str, Any]:
     return options.variables() | {"runtime_server_id": server.id}
 
 
+def _trusting(known_hosts: Path) -> str:
+    """Return the option that names the file, quoted twice: Ansible splits these words, and ssh splits the value."""
+    value = str(known_hosts).replace("%", "%%")
+    return shlex.quote(f'UserKnownHostsFile="{value}"')
+
+
 def write_for_hands(
     directory: Path, server: Server, options: ProvisionOptions, *, key_file: Path | None = None
 ) -> list[Path]:
@@ -96,7 +103,7 @@ def write_for_hands(
         "ansible_become": server.user != "root",
         "ansible_host": server.host,
         "ansible_port": server.port,
-        "ansible_ssh_common_args": f'-o UserKnownHostsFile="{known_hosts}" -o HostKeyAlias={ssh_options.ALIAS} '
+        "ansible_ssh_common_args": f"-o {_trusting(known_hosts)} -o HostKeyAlias={ssh_options.ALIAS} "
         "-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null",
         "ansible_user": server.user,
     }

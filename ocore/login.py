@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ocore.scrub import Scrubber
 
 MINIMUM_PYTHON: Final = (3, 9)
+_SENT_KEY: Final = re.compile(r"key sent by the remote host is\s+(SHA256:[A-Za-z0-9+/]{43})")
 _HOW: Final = {
     "root": "The user is root.",
     "free": "sudo works without a password.",
@@ -59,12 +61,12 @@ def login_order(server: Server, where: str, key: HostKey, *, drains: bool) -> di
     }
 
 
-def read_login(answer: dict[str, Any], server: Server, scrub: Scrubber) -> Login:
-    """Return what the answer to a login order means."""
+def read_login(answer: dict[str, Any], server: Server, key: HostKey, scrub: Scrubber) -> Login:
+    """Return what the answer to a login order means; `key` is the one that the host was held to."""
     answers: dict[str, str] = answer.get("answers") or {}
     said = plain(scrub(str(answer.get("stderr", ""))), 300)
     if "uid" not in answers:
-        return Login(failure=_no_shell(answer, server, said))
+        return Login(failure=_no_shell(answer, server, key, said))
     connected = f"Logged in to {server.address}"
     how = answers.get("become", "")
     if how == "missing":
@@ -88,13 +90,22 @@ def read_login(answer: dict[str, Any], server: Server, scrub: Scrubber) -> Login
     )
 
 
-def _no_shell(answer: dict[str, Any], server: Server, said: str) -> Failure:
-    if answer.get("code") == 0:
+def _no_shell(answer: dict[str, Any], server: Server, key: HostKey, said: str) -> Failure:
+    # 255 is ssh's own; everything else is the end of what the host ran for us.
+    if answer.get("code") in range(255):
         return Failure(ErrorCode.AUTH_DENIED, f"{server.user} has no login shell that runs commands.")
     code = meaning(said)
+    if code is ErrorCode.NOT_SSH:  # it was, a moment ago
+        code = ErrorCode.CONNECTION_LOST
     if code is ErrorCode.AUTH_DENIED:
         how = "password" if server.credentials.password is not None else "key"
         return Failure(code, f"{server.address} refused the {how}: {said}.")
+    if code is ErrorCode.HOST_KEY_CHANGED:
+        # ssh says it in a frame of @ that fills a screen.
+        sent = _SENT_KEY.search(str(answer.get("stderr", "")))
+        shows = sent[1] if sent else "a key of another type"
+        words = f"it was {key.fingerprint} ({key.type}), now the host shows {shows}. Nothing was sent to it."
+        return Failure(code, f"The host key changed between the first look at it and the login: {words}")
     return Failure(code, f"The login to {server.address} failed: {said or 'the connection was closed'}.")
 
 

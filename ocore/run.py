@@ -142,7 +142,7 @@ class Run:
         answer = next((one for one in self._answers() if one.get("type") == "login"), None)
         if answer is None:
             self._lost()
-        login = read_login(answer, self._server, self._scrub)
+        login = read_login(answer, self._server, self._key, self._scrub)
         if login.connected:
             self._ledger.finish("connect", f"{login.connected} ({self._key.fingerprint}).")
             self._ledger.begin("privileges")

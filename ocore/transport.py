@@ -102,6 +102,10 @@ class SandboxedProcess:
 
     def end(self) -> None:
         """End the process and all that it started."""
+        # A sandbox that is killed while it starts may leave its inside behind; that one ends with its orders.
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         if self._process.poll() is None:
             # With namespaces the kernel ends the rest; without, the supervisor does, and needs to be asked.
             full = self.isolation == "full"
@@ -112,10 +116,9 @@ class SandboxedProcess:
                 self._process.kill()
                 self._process.wait()
         self._wait_for_the_last()
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+        for stream in (self._process.stdout, self._stderr):
             if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+                stream.close()
 
     def _wait_for_the_last(self) -> None:
         """Wait until the process inside is gone, too: it ends a moment after the one that was killed."""

@@ -30,10 +30,9 @@ def provision(session: Session) -> Outcome:
         force=arguments.force,
         check=arguments.check,
     )
-    found = estimate(result.specs) if result.specs else None
+    found = estimate(result.specs) if result.ok and result.specs else None
     outcome = _of_run(session, result, repeat=True)
-    outcome.body["capacity"] = shapes.capacity(found)
-    return outcome.with_lines(words.capacity(found) if found else [])
+    return outcome.extended({"capacity": shapes.capacity(found)}, words.capacity(found) if found else [])
 
 
 def validate(session: Session) -> Outcome:
@@ -50,32 +49,32 @@ def cleanup(session: Session) -> Outcome:
 def _of_run(session: Session, result: RunResult, *, repeat: bool = False) -> Outcome:
     """Summarise a run; `repeat` lists its steps again where lines of tasks went by between them."""
     lines = words.run(result, steps=repeat and not session.screen.live)
-    return of_run(result, session.target.place, shapes.run(result), lines)
+    return of_run(result, session.pinned_place, shapes.run(result), lines)
 
 
 def plan(session: Session) -> Outcome:
     """Say what `provision` would do now."""
     arguments = session.arguments
-    made = session.run(session.door.plan, steps=arguments.step, force=arguments.force)
+    made = session.read(session.door.plan, steps=arguments.step, force=arguments.force)
     return Outcome(shapes.plan(made), words.plan(made))
 
 
 def drift(session: Session) -> Outcome:
     """Say what is no longer as it was provisioned."""
-    found = session.run(session.door.drift)
+    found = session.read(session.door.drift)
     return Outcome(shapes.drift(found), words.drift(found), Exit.DRIFT if found else Exit.OK)
 
 
 def facts(session: Session) -> Outcome:
     """Read a server's hardware and system."""
-    found = session.run(session.door.gather)
+    found = session.read(session.door.gather)
     return Outcome({"specs": shapes.specs(found)}, words.specs(found))
 
 
 def capacity(session: Session) -> Outcome:
     """Say what a server can carry, from the server or from figures."""
     arguments = session.arguments
-    specs = session.run(session.door.gather) if arguments.target else _figures(arguments)
+    specs = session.read(session.door.gather) if arguments.target else _figures(arguments)
     found = estimate(specs, arguments.profile)
     body = {"profile": arguments.profile, "specs": shapes.specs(specs), "capacity": shapes.capacity(found)}
     return Outcome(body, words.capacity(found))

@@ -12,7 +12,6 @@ from ocore import content
 from ocore.cli.options import parse_options
 from ocore.errors import ConfigError
 from ocore.inventory import write_for_hands
-from ocore.models import Credentials, Server
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -34,22 +33,13 @@ def write(session: Session) -> HandRun:
     trust = session.trust()
     if trust.host_key is None:
         raise ConfigError("host_key", "is not known yet; run `ocore validate` first, or give --host-key 'TYPE BASE64'")
-    target = session.target
-    server = Server(
-        host=target.host,
-        port=target.port,
-        user=target.user,
-        host_key=trust.host_key,
-        id=arguments.id,
-        # No credential goes into the files, and none is used; a server must name one.
-        credentials=Credentials(agent_socket="unused"),
-    )
+    server = session.server(trust)
     key_file = Path(arguments.key) if arguments.key else None
     try:
         files = write_for_hands(Path(arguments.directory), server, parse_options(arguments), key_file=key_file)
     except OSError as error:
         raise ConfigError("--directory", f"cannot be written to: {error.strerror}") from None
-    return HandRun(tuple(files), _commands(arguments, files[0], user=target.user))
+    return HandRun(tuple(files), _commands(arguments, files[0], user=server.user))
 
 
 def _commands(arguments: Namespace, inventory: Path, *, user: str) -> tuple[str, ...]:

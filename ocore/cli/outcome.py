@@ -45,9 +45,9 @@ class Outcome:
             return RunStatus.CANCELLED
         return RunStatus.FAILED if self.exit in (Exit.FAILED, Exit.USAGE) else RunStatus.SUCCESS
 
-    def with_lines(self, more: Sequence[str]) -> Outcome:
-        """Return the outcome with more lines for people."""
-        return dataclasses.replace(self, lines=[*self.lines, *more])
+    def extended(self, body: dict[str, Any], lines: Sequence[str]) -> Outcome:
+        """Return the outcome with more to say."""
+        return dataclasses.replace(self, body=self.body | body, lines=[*self.lines, *lines])
 
     def to_dict(self, command: str) -> dict[str, Any]:
         """Return the last line of `--json`."""
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def of_run(result: RunResult, place: str, body: dict[str, Any] | None = None, lines: Sequence[str] = ()) -> Outcome:
-    """Make the outcome of a run; `place` is the server as `forget-host-key` takes it."""
+    """Make the outcome of a run; `place` is what `forget-host-key` would take, if a pin was at work."""
     return Outcome(
         body=body or {},
         lines=lines,

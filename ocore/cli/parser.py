@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -66,7 +67,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong; the whole usage would bury it."""
-        self.exit(Exit.USAGE, f"{self.prog}: {message}\nSee: {self.prog} --help\n")
+        # Of `--ask-password=X`, argparse would show X.
+        said = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
+        self.exit(Exit.USAGE, f"{self.prog}: {said}\nSee: {self.prog} --help\n")
 
     def _refuse(self, rest: Sequence[str]) -> NoReturn:
         # Of `--password=X` and `-pX` only the name is shown.

@@ -66,7 +66,7 @@ def _outcome(session: Session) -> Outcome:
     except ConfigError as error:
         return of_config_error(error)
     except RunFailed as failed:
-        return of_run(failed.result, session.target.place)
+        return of_run(failed.result, session.pinned_place)
     except RecorderError as error:
         # Our recorder raises where the host key cannot be pinned; anything else is a defect, for a traceback.
         if not isinstance(error.__cause__, ConfigError):

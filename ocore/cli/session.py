@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ocore import pins
 from ocore.cli import login
 from ocore.cli.options import parse_options
 from ocore.cli.show.live import LiveProgress
-from ocore.cli.show.progress import JsonProgress, PlainProgress
+from ocore.cli.show.progress import JsonProgress, PlainProgress, QuietProgress
 from ocore.cli.stopping import stopping
 from ocore.cli.target import Target, parse_target
 from ocore.cli.trust import KeyTrust
-from ocore.models import Server
+from ocore.models import Credentials, Server
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from ocore.cli.show.screen import Screen
 
 Result = TypeVar("Result")
+
+# A server must name a way to log in.
+_NO_LOGIN: Final = Credentials(agent_socket="none")
 
 
 class Session:
@@ -43,6 +47,11 @@ class Session:
         """The server's user, host and port."""
         return parse_target(self.arguments.target)
 
+    @property
+    def pinned_place(self) -> str:
+        """Where a pin is what the host key was compared with: HOST:PORT; empty where the key was given."""
+        return "" if self.arguments.host_key else self.target.place
+
     @cached_property
     def pins(self) -> pins.Pins:
         """The pinned host keys."""
@@ -53,17 +62,28 @@ class Session:
         """Return what is known of the server's host key."""
         return KeyTrust(self.pins, self.target, self.arguments.host_key)
 
-    def run(self, call: Callable[..., Result], *, shown: Sequence[str] = (), **extra: Any) -> Result:
-        """Call one of the door's functions; `shown` are the steps that are known to come."""
-        options, trust = parse_options(self.arguments), self.trust()
-        server = self._server(trust)
+    def run(self, call: Callable[..., Result], *, shown: Sequence[str], **extra: Any) -> Result:
+        """Call one of the door's functions and show its progress; `shown` are the steps that are known to come."""
+        return self._call(call, self._progress(shown), extra)
+
+    def read(self, call: Callable[..., Result], **extra: Any) -> Result:
+        """Call one of the door's functions for the sake of what it returns."""
+        return self._call(call, self._progress((), QuietProgress), extra)
+
+    def _call(self, call: Callable[..., Result], progress: Progress, extra: dict[str, Any]) -> Result:
+        options = parse_options(self.arguments)
+        # Credentials last: nobody is asked for a password before everything else is known to be right.
+        server = dataclasses.replace(
+            self.server(progress.trust), credentials=login.credentials(self.arguments, self._ask)
+        )
         if self.arguments.timeout is not None:
             extra["timeout"] = self.arguments.timeout
         cancel = threading.Event()
-        with self._progress(trust, shown) as progress, stopping(cancel, progress.stopping):
+        with progress, stopping(cancel, progress.stopping):
             return call(server, options, recorder=progress, cancel=cancel, **extra)
 
-    def _server(self, trust: KeyTrust) -> Server:
+    def server(self, trust: KeyTrust) -> Server:
+        """Return the server, as yet without a way to log in."""
         target = self.target
         return Server(
             host=target.host,
@@ -72,11 +92,11 @@ class Session:
             host_key=trust.host_key,
             expected_fingerprint=trust.fingerprint,
             id=self.arguments.id,
-            # Last: nobody is asked for a password before everything else is known to be right.
-            credentials=login.credentials(self.arguments, self._ask),
+            credentials=_NO_LOGIN,
         )
 
-    def _progress(self, trust: KeyTrust, shown: Sequence[str]) -> Progress:
-        if self.screen.as_json:
-            return JsonProgress(self.screen, trust)
-        return LiveProgress(self.screen, trust, shown) if self.screen.live else PlainProgress(self.screen, trust)
+    def _progress(self, shown: Sequence[str], piped: type[Progress] = PlainProgress) -> Progress:
+        trust = self.trust()
+        if self.screen.live:
+            return LiveProgress(self.screen, trust, shown)
+        return (JsonProgress if self.screen.as_json else piped)(self.screen, trust)

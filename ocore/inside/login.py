@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
 MAX_OUTPUT: Final = 64 * 1024
 
 # Ends what earlier runs left on the server: processes by the cookie in their environment (or, for the shells around
-# them, in their command line), first asked and then killed. The bracket keeps the pattern from finding itself.
+# them, in their command line). They are interrupted first, since Python then removes the folder that a module was
+# unpacked to; what goes on is killed. The bracket keeps the pattern from finding itself.
 DRAIN: Final = r"""
 find_left() { { grep -lsz '^OCORE_RU[N]=' /proc/[0-9]*/environ; grep -lsz 'OCORE_RU[N]=' /proc/[0-9]*/cmdline; } |
   sed 's,^/proc/,,; s,/.*,,' | sort -u | grep -vx $$; }
 left=$(find_left)
 if [ -n "$left" ]; then
-  kill -TERM $left 2>/dev/null
-  for wait in 1 2 3 4 5 6 7 8 9 10; do [ -n "$(find_left)" ] || break; sleep 0.1; done
-  for wait in 1 2 3 4 5; do kill -KILL $(find_left) 2>/dev/null || break; sleep 0.1; done
+  for signal in INT TERM KILL KILL; do
+    rest=$(find_left); [ -n "$rest" ] || break
+    kill -$signal $rest 2>/dev/null
+    for wait in 1 2 3 4 5; do [ -n "$(find_left)" ] || break 2; sleep 0.1; done
+  done
   echo "ocore drained $(echo "$left" | wc -w)"
   rest=$(find_left); [ -z "$rest" ] || echo "ocore undrained $(echo "$rest" | wc -w)"
 fi
@@ -67,11 +71,31 @@ echo "ocore end 1"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A connection that stands: what Ansible needs to use it too."""
+    """A connection that stands: what Ansible needs to use it too.
+
+    Attributes:
+        ssh_flags: ssh's options, without the control socket.
+        control: path of the control socket.
+        command: the whole ssh command, to which a remote command is added.
+
+    """
 
     ssh_flags: list[str]
     control: str
-    agent: str | None
+    command: list[str]
+
+    def tidy(self) -> None:
+        """Remove the folder in which Ansible kept its files on the server."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            quiet = subprocess.DEVNULL
+            subprocess.run(
+                [*self.command, 'rm -rf "$HOME/.ocore"'],
+                stdin=quiet,
+                stdout=quiet,
+                stderr=quiet,
+                timeout=5,
+                check=False,
+            )
 
 
 def _start_agent(work: Path, private_key: str) -> str:
@@ -158,21 +182,11 @@ def log_in(work: Path, order: dict[str, Any], channel: Channel) -> Session:
         PYTHON,
     ]
     remote = shlex.join(["exec", "/bin/sh", "-c", PROBE, "sh", *arguments])
-    command = [
-        "ssh",
-        *flags,
-        "-o",
-        f"ControlPath={control}",
-        "-p",
-        str(order["port"]),
-        "-l",
-        order["user"],
-        order["address"],
-        remote,
-    ]
+    reach = ["-p", str(order["port"]), "-l", order["user"], order["address"]]
+    command = ["ssh", *flags, "-o", f"ControlPath={control}", *reach]
     feed = f"{becoming}\n".encode() if becoming else b""
-    code, out, err = _run(command, feed, env)
+    code, out, err = _run([*command, remote], feed, env)
     channel.say(
         {"type": "login", "code": code, "answers": parse(out), "stderr": err[-4000:].decode("utf-8", "replace")}
     )
-    return Session(flags, str(control), agent)
+    return Session(flags, str(control), command)

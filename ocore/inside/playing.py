@@ -63,4 +63,5 @@ def play(work: Path, order: dict[str, Any], session: Session, channel: Channel) 
 
     playbook = content.playbook(order["playbook"])
     code, status = runner.run(folder, playbook, _flags(work, order), _environment(work, session), handle)
+    session.tidy()
     channel.say({"type": "end", "code": code, "status": status})

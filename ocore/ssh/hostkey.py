@@ -6,6 +6,8 @@ import contextlib
 import socket
 import subprocess
 import tempfile
+import time
+import time
 from pathlib import Path
 from typing import Final
 
@@ -19,20 +21,15 @@ GREETING: Final = b"SSH-"
 # RFC 4253 lets a server send other lines before its greeting; no one that we manage needs more than this.
 MAX_GREETING: Final = 8 * 1024
 PROBE_SECONDS: Final = 20.0
+# What sshd says instead of greeting: to one connection too many at once, or to who often came and did not log in.
+TURNED_AWAY: Final = (b"Exceeded MaxStartups", b"Not allowed at this time")
 
 
 def greet(address: str, port: int) -> Failure | None:
     """Connect, and check that an SSH server answers; the words of a failure name host and port only."""
     where = f"{address} port {port}"
     try:
-        with socket.create_connection((address, port), timeout=options.CONNECT_SECONDS) as connection:
-            connection.settimeout(options.CONNECT_SECONDS)
-            received = b""
-            while not _greeted(received):
-                more = connection.recv(256)
-                received += more
-                if not more or len(received) > MAX_GREETING:
-                    return Failure(ErrorCode.NOT_SSH, f"What answers at {where} does not greet as an SSH server does.")
+        greeted = _greets(address, port)
     except ConnectionRefusedError:
         return Failure(ErrorCode.CONNECTION_REFUSED, f"Nothing listens at {where}.")
     except TimeoutError:
@@ -41,7 +38,23 @@ def greet(address: str, port: int) -> Failure | None:
         return Failure(ErrorCode.NOT_SSH, f"{where} closed the connection before greeting.")
     except OSError as error:
         return Failure(ErrorCode.CONNECT_TIMEOUT, f"{where} cannot be reached: {error.strerror}.")
-    return None
+    words = f"What answers at {where} does not greet as an SSH server does."
+    return None if greeted else Failure(ErrorCode.NOT_SSH, words)
+
+
+def _greets(address: str, port: int) -> bool:
+    """Tell whether what answers greets as an SSH server does, in time and in few words."""
+    deadline = time.monotonic() + options.CONNECT_SECONDS
+    received = b""
+    with socket.create_connection((address, port), timeout=options.CONNECT_SECONDS) as connection:
+        while not _greeted(received):
+            # A limit for the whole: one that restarts with every byte never ends for a server that trickles.
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            more = connection.recv(256)
+            received += more
+            if not more or len(received) > MAX_GREETING:
+                return False
+    return True
 
 
 def _greeted(received: bytes) -> bool:

@@ -78,9 +78,10 @@ class LiveProgress(Progress):
 
     def _draw(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, justify="right")
+        # Room for the words of every step; the detail is what a narrow terminal cuts.
+        table.add_column(no_wrap=True, min_width=10)
+        table.add_column(no_wrap=True, min_width=9)
+        table.add_column(no_wrap=True, min_width=11, justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis")
         # A list of its own: drawing happens in another thread than recording.
         for row in list(self._rows.values()):

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 from ocore.cli.show import shapes, words
 from ocore.cli.stopping import say_stopping
+from ocore.cli.trust import Trust
 from ocore.recorder import NullRecorder
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from ocore.cli.show.screen import Screen
-    from ocore.cli.trust import KeyTrust, Trust
+    from ocore.cli.trust import KeyTrust
     from ocore.hostkeys import HostKey
     from ocore.models import StepResult, TaskEvent
     from ocore.specs import HardwareSpecs
@@ -44,6 +45,15 @@ class Progress(NullRecorder):
     def stopping(self) -> None:
         """Say that the run is being stopped; called by a signal's handler."""
         say_stopping()
+
+
+class QuietProgress(Progress):
+    """Nothing but a key that is not pinned yet, on standard error: what comes by pipe is the result alone."""
+
+    def show_key(self, key: HostKey, trust: Trust) -> None:
+        """Say it where somebody may have to compare it."""
+        if trust is not Trust.PINNED:
+            self.screen.complain([words.trusted(key, trust)])
 
 
 class PlainProgress(Progress):

@@ -68,8 +68,11 @@ def current(event: TaskEvent) -> str:
 
 def step_finished(result: StepResult) -> str:
     """Say how a step ended."""
-    spent = duration(result.duration_ms / 1000)
-    return f"{result.step:<{_STEP_WIDTH}}{result.status:<{_STATUS_WIDTH}}{spent:>12}  {result.message}".rstrip()
+    return f"{_step_line(result)}  {result.message}".rstrip()
+
+
+def _step_line(result: StepResult) -> str:
+    return f"{result.step:<{_STEP_WIDTH}}{result.status:<{_STATUS_WIDTH}}{duration(result.duration_ms / 1000):>12}"
 
 
 def specs(found: HardwareSpecs) -> list[str]:
@@ -96,14 +99,14 @@ def capacity(found: CapacityEstimate) -> list[str]:
 
 def run(result: RunResult, *, steps: bool) -> list[str]:
     """Summarise a run; the steps are left out where they are on the screen already."""
-    lines = ["", "Steps", *(step_finished(one) for one in result.steps)] if steps else []
+    lines = ["", "Steps", *(_step_line(one) for one in result.steps)] if steps else []
     lines.append("")
     if result.specs:
         lines += specs(result.specs)
     if result.host_key:
         lines.append(labelled("Host key", f"{result.host_key.type} {result.host_key.fingerprint}"))
     if result.isolation == "reduced":
-        lines.append(labelled("Isolation", "reduced: this machine refuses namespaces (docs/architecture.md)"))
+        lines.append(labelled("Isolation", "reduced, since this machine refuses namespaces (docs/adr/0003-sandbox.md)"))
     return [*lines, *(labelled("Note", note) for note in result.notes)]
 
 
@@ -138,7 +141,7 @@ def _registered(step: Step) -> str:
 def failure(why: Failure, place: str) -> list[str]:
     """Say what happened, what to do, and whether trying again can help."""
     lines = [f"ocore: {why.message} [{why.code}]", f"  What to do: {why.remedy}"]
-    if why.code is ErrorCode.HOST_KEY_CHANGED:
+    if why.code is ErrorCode.HOST_KEY_CHANGED and place:
         lines.append(f"  To trust the new key: ocore forget-host-key {place}")
     if why.retryable and why.code is not ErrorCode.CANCELLED:
         lines.append("  Trying again without a change can help.")

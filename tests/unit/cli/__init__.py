@@ -1,0 +1,1 @@
+"""The command line, with a library that contacts nothing."""
