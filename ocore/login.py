@@ -64,7 +64,7 @@ def login_order(server: Server, where: str, key: HostKey, *, drains: bool) -> di
 def read_login(answer: dict[str, Any], server: Server, key: HostKey, scrub: Scrubber) -> Login:
     """Return what the answer to a login order means; `key` is the one that the host was held to."""
     answers: dict[str, str] = answer.get("answers") or {}
-    said = plain(scrub(str(answer.get("stderr", ""))), 300)
+    said = plain(scrub(str(answer.get("stderr", ""))), 300).rstrip(".")
     if "uid" not in answers:
         return Login(failure=_no_shell(answer, server, key, said))
     connected = f"Logged in to {server.address}"
@@ -77,7 +77,7 @@ def read_login(answer: dict[str, Any], server: Server, key: HostKey, scrub: Scru
         words = f"sudo asks {server.user} for a password, and none was given."
         return Login(connected, failure=Failure(ErrorCode.SUDO_PASSWORD_REQUIRED, words))
     if "refused" in answers:
-        words = plain(scrub(answers["refused"]), 300)
+        words = plain(scrub(answers["refused"]), 300).rstrip(".")
         return Login(connected, failure=Failure(sudo_meaning(words), f"sudo refused {server.user}: {words}."))
     if "end" not in answers:
         words = f"The login shell of {server.user} did not finish the probe{': ' + said if said else ''}."

@@ -22,7 +22,8 @@ MAX_OUTPUT: Final = 64 * 1024
 
 # Ends what earlier runs left on the server: processes by the cookie in their environment (or, for the shells around
 # them, in their command line). They are interrupted first, since Python then removes the folder that a module was
-# unpacked to; what goes on is killed. The bracket keeps the pattern from finding itself.
+# unpacked to; what goes on is killed, and its folder is removed unless somebody else's Ansible is at work, too. The
+# brackets keep the patterns from finding this very script.
 DRAIN: Final = r"""
 find_left() { { grep -lsz '^OCORE_RU[N]=' /proc/[0-9]*/environ; grep -lsz 'OCORE_RU[N]=' /proc/[0-9]*/cmdline; } |
   sed 's,^/proc/,,; s,/.*,,' | sort -u | grep -vx $$; }
@@ -31,8 +32,9 @@ if [ -n "$left" ]; then
   for signal in INT TERM KILL KILL; do
     rest=$(find_left); [ -n "$rest" ] || break
     kill -$signal $rest 2>/dev/null
-    for wait in 1 2 3 4 5; do [ -n "$(find_left)" ] || break 2; sleep 0.1; done
+    for wait in 1 2 3 4 5 6 7 8; do [ -n "$(find_left)" ] || break 2; sleep 0.1; done
   done
+  grep -qsz -e 'AnsiballZ[_]' -e '&& sleep [0]' /proc/[0-9]*/cmdline || rm -rf /tmp/ansible_*_payload_*
   echo "ocore drained $(echo "$left" | wc -w)"
   rest=$(find_left); [ -z "$rest" ] || echo "ocore undrained $(echo "$rest" | wc -w)"
 fi

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import tempfile
 import time
-import time
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +28,7 @@ def greet(address: str, port: int) -> Failure | None:
     """Connect, and check that an SSH server answers; the words of a failure name host and port only."""
     where = f"{address} port {port}"
     try:
-        greeted = _greets(address, port)
+        received = _first_words(address, port)
     except ConnectionRefusedError:
         return Failure(ErrorCode.CONNECTION_REFUSED, f"Nothing listens at {where}.")
     except TimeoutError:
@@ -38,23 +37,29 @@ def greet(address: str, port: int) -> Failure | None:
         return Failure(ErrorCode.NOT_SSH, f"{where} closed the connection before greeting.")
     except OSError as error:
         return Failure(ErrorCode.CONNECT_TIMEOUT, f"{where} cannot be reached: {error.strerror}.")
-    words = f"What answers at {where} does not greet as an SSH server does."
-    return None if greeted else Failure(ErrorCode.NOT_SSH, words)
+    return None if _greeted(received) else _no_greeting(received, where)
 
 
-def _greets(address: str, port: int) -> bool:
-    """Tell whether what answers greets as an SSH server does, in time and in few words."""
+def _no_greeting(received: bytes, where: str) -> Failure:
+    if received.startswith(TURNED_AWAY):
+        said = plain(received.decode(errors="replace"), 100)
+        return Failure(ErrorCode.CONNECTION_REFUSED, f"The SSH server at {where} turns us away for a while: {said}.")
+    return Failure(ErrorCode.NOT_SSH, f"What answers at {where} does not greet as an SSH server does.")
+
+
+def _first_words(address: str, port: int) -> bytes:
+    """Return what is received until the greeting, the end, or too much, within the time limit."""
     deadline = time.monotonic() + options.CONNECT_SECONDS
     received = b""
     with socket.create_connection((address, port), timeout=options.CONNECT_SECONDS) as connection:
-        while not _greeted(received):
+        while not _greeted(received) and len(received) <= MAX_GREETING:
             # A limit for the whole: one that restarts with every byte never ends for a server that trickles.
             connection.settimeout(max(0.01, deadline - time.monotonic()))
             more = connection.recv(256)
+            if not more:
+                break
             received += more
-            if not more or len(received) > MAX_GREETING:
-                return False
-    return True
+    return received
 
 
 def _greeted(received: bytes) -> bool:
@@ -88,7 +93,7 @@ def read(address: str, port: int, user: str, preferred: str | None = None) -> Ho
         with contextlib.suppress(OSError, ConfigError, UnicodeDecodeError, ValueError):
             _, kind, blob = known_hosts.read_text(encoding="ascii").split()[:3]
             return HostKey(kind, blob)
-    said = plain(done.stderr[-2000:].decode(errors="replace"), 300)
+    said = plain(done.stderr[-2000:].decode(errors="replace"), 300).rstrip(".")
     code = meaning(said)
     if code is ErrorCode.CONNECTION_LOST:
         code = ErrorCode.NOT_SSH

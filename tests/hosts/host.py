@@ -6,13 +6,16 @@ import dataclasses
 import json
 import shlex
 import socket
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.hosts import engine, state
 from tests.hosts.engine import HostError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 BOOT_SECONDS = 60.0
 
@@ -73,6 +76,8 @@ class Host:
 
     def start(self) -> None:
         """Bring a killed host back, on the same ports, and wait until it has booted."""
+        # Its connections break a moment before the engine knows that it is dead, and starting a live one does nothing.
+        engine.run("wait", self.container, seconds=30)
         engine.run("start", self.container)
         self.wait_until_booted()
 
