@@ -1,0 +1,82 @@
+"""What is on a server at this moment, by kind and name. Reads only; what cannot be read is not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from functools import cached_property
+from typing import Any, Collection, Dict, Optional, Set
+from urllib.parse import quote
+
+from ansible.module_utils.ocore_apt import would_install
+from ansible.module_utils.ocore_commands import output
+from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
+from ansible.module_utils.ocore_text import read_bytes
+
+MAX_ORIGINAL = 256 * 1024
+DOCKER_PATHS = {"container": "/containers/{}/json", "network": "/networks/{}", "image": "/images/{}/json"}
+
+
+def digest(content: bytes) -> str:
+    """Return the digest by which the manifest knows a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def docker_path(kind: str, name: str) -> str:
+    """Return where Docker's API describes a container, a network or an image."""
+    return DOCKER_PATHS[kind].format(quote(name, safe="/:@"))
+
+
+class Present:
+    """A server as it is now."""
+
+    def __init__(self, docker: Optional[DockerSocket] = None) -> None:
+        """Take the way to Docker; the one on the usual socket without it."""
+        self._docker = docker or DockerSocket()
+
+    @cached_property
+    def packages(self) -> Dict[str, str]:
+        """Return dpkg's state of each package that it knows: `installed`, `config-files` and so on."""
+        return parse_package_states(output(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"]))
+
+    def would_install(self, names: Collection[str]) -> Set[str]:
+        """Return the packages that apt would install with these; nothing where it cannot tell."""
+        return would_install(names)
+
+    def unit_file(self, name: str) -> str:
+        """Return the path of the file that defines a unit; nothing where there is no such unit."""
+        return output(["systemctl", "show", "--property=FragmentPath", "--value", "--", name]).strip()
+
+    def in_docker(self, kind: str, name: str) -> Optional[Any]:
+        """Return what Docker says of a container, a network or an image; None where it has none or does not answer."""
+        try:
+            return self._docker.get(docker_path(kind, name))
+        except DockerUnavailable:
+            return None
+
+
+def parse_package_states(text: str) -> Dict[str, str]:
+    """Return the state of each package; of one that is there for several architectures, the most installed one."""
+    states: Dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, state = line.partition(" ")
+        if states.get(name) != "installed" and state != "not-installed":
+            states[name] = state
+    return states
+
+
+def file_state(path: str) -> Optional[Dict[str, Any]]:
+    """Return what is at a path: its digest, owner, group, mode, and its content unless that is large.
+
+    None where there is nothing; what is no regular file has no digest, and so is never equal to a file of ours.
+    """
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    state = {"uid": found.st_uid, "gid": found.st_gid, "mode": stat.S_IMODE(found.st_mode)}
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_ORIGINAL:
+        return dict(state, digest=None, content=None)
+    content = read_bytes(path, MAX_ORIGINAL)
+    return dict(state, digest=digest(content), content=content)

@@ -1,0 +1,257 @@
+"""Taking away what the manifest lists, entry by entry, except packages (those are in `ocore_unpackaging`).
+
+Each function looks at the thing as it is now before it touches it: what is gone already is fine, what somebody else
+has changed or uses stays, and the reason is returned. In check mode nothing is touched.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
+from urllib.parse import quote
+
+from ansible.module_utils.ocore_manifest import DIRECTORY, Entry, Manifest, of_kind, write_atomically
+from ansible.module_utils.ocore_present import Present, file_state
+from ansible.module_utils.ocore_recording import is_dockers, merged, parsed
+
+if TYPE_CHECKING:
+    from ansible.module_utils.ocore_docker import DockerSocket
+
+OUR_LABEL = "sh.ocore.managed"
+MAX_NAMES = 5
+
+
+class UndoError(Exception):
+    """Something that should go does not; the text says what happened."""
+
+
+class Outcome(NamedTuple):
+    """What became of an entry: whether the server was changed, and if the thing is still there, why."""
+
+    changed: bool = False
+    kept: str = ""
+
+
+GONE = Outcome()
+REMOVED = Outcome(changed=True)
+
+
+@dataclass
+class Undo:
+    """What the functions of this module work with."""
+
+    manifest: Manifest
+    present: Present
+    docker: DockerSocket
+    run: Callable[[List[str]], None]
+    pretend: bool = False
+    docker_stays: bool = False
+
+    def names(self, kind: str) -> List[str]:
+        """Return the names that are recorded for a kind."""
+        return [entry["name"] for entry in of_kind(self.manifest, kind)]
+
+    def stays_with_docker(self, entry: Entry) -> bool:
+        """Tell whether an entry is part of a Docker that we installed and that others use by now."""
+        return self.docker_stays and is_dockers(entry)
+
+    def delete(self, path: str) -> str:
+        """Delete something in Docker; return what Docker has against it."""
+        if self.pretend:
+            return ""
+        status, answer = self.docker.delete(path)
+        if status < 400 or status == 404:  # noqa: PLR2004 - HTTP's own numbers
+            return ""
+        return str(answer.get("message", status)) if isinstance(answer, dict) else f"status {status}"
+
+
+def listed(names: List[str]) -> str:
+    """Return names as part of a sentence, not too many of them."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
+
+
+# --- what runs --------------------------------------------------------------------------------------------------------
+
+
+def unit(entry: Entry, undo: Undo) -> Outcome:
+    """Stop and disable a unit whose file is ours; one that came with a package goes with the package."""
+    ours = [file["path"] for file in of_kind(undo.manifest, "file")]
+    if undo.present.unit_file(entry["name"]) not in ours:
+        return GONE
+    if not undo.pretend:
+        undo.run(["systemctl", "disable", "--now", "--", entry["name"]])
+    return REMOVED
+
+
+def container(entry: Entry, undo: Undo) -> Outcome:
+    """Remove a container that carries our label."""
+    name = entry["name"]
+    found = undo.present.in_docker("container", name)
+    if found is None:
+        return GONE
+    if OUR_LABEL not in (found.get("Config", {}).get("Labels") or {}):
+        return Outcome(kept=f"container {name}: it is not the one that was put here (it lacks our label)")
+    refusal = undo.delete(f"/containers/{quote(name)}?force=1")
+    return Outcome(kept=f"container {name}: {refusal}") if refusal else REMOVED
+
+
+def network(entry: Entry, undo: Undo) -> Outcome:
+    """Remove a network, unless containers of others are in it."""
+    name = entry["name"]
+    found = undo.present.in_docker("network", name)
+    if found is None:
+        return GONE
+    inside = sorted(str(item.get("Name")) for item in (found.get("Containers") or {}).values())
+    others = [item for item in inside if item not in undo.names("container")]
+    if others:
+        return Outcome(kept=f"network {name}: containers of others are in it ({listed(others)})")
+    refusal = undo.delete(f"/networks/{quote(name)}")
+    return Outcome(kept=f"network {name}: {refusal}") if refusal else REMOVED
+
+
+def image(entry: Entry, undo: Undo) -> Outcome:
+    """Remove an image, unless containers of others use it: Docker itself refuses then."""
+    name = entry["name"]
+    if undo.present.in_docker("image", name) is None:
+        return GONE
+    refusal = undo.delete(f"/images/{quote(name, safe='/:@')}")
+    return Outcome(kept=f"image {name}: {refusal}") if refusal else REMOVED
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def file(entry: Entry, undo: Undo) -> Outcome:
+    """Remove a file, or put back what was in its place, unless somebody has changed it since."""
+    path, original = entry["path"], entry["original"]
+    found = file_state(path)
+    if found is None:
+        return GONE
+    if original is not None and found["content"] == base64.b64decode(original["content"]):
+        return GONE
+    if entry["digests"] and found["digest"] not in entry["digests"]:
+        return Outcome(kept=f"file {path}: it was changed after it was put here")
+    if undo.stays_with_docker(entry):
+        return Outcome(kept=f"file {path}: it belongs to Docker, which stays")
+    if undo.pretend:
+        return REMOVED
+    if original is None:
+        Path(path).unlink()
+    else:
+        content, owner = base64.b64decode(original["content"]), (original["uid"], original["gid"])
+        write_atomically(path, content, original["mode"], owner)
+    return REMOVED
+
+
+def json_file(entry: Entry, undo: Undo) -> Outcome:
+    """Take our keys out of a JSON file that others use as well."""
+    path = entry["path"]
+    found = file_state(path)
+    if found is None:
+        return GONE
+    if undo.stays_with_docker(entry):
+        return Outcome(kept=f"file {path}: it belongs to Docker, which stays")
+    if found["content"] is None:
+        return Outcome(kept=f"file {path}: it is no regular file, or has grown too large to be ours")
+    text = found["content"].decode("utf-8", errors="replace")
+    after = text_without(text, entry)
+    if after is None:
+        return Outcome(kept=f"file {path}: it is no JSON any more")
+    if after != text and not undo.pretend:
+        if after:
+            write_atomically(path, after.encode(), found["mode"], (found["uid"], found["gid"]))
+        else:
+            Path(path).unlink()
+    if entry.get("backup") and after == entry["original"] and not undo.pretend:
+        Path(entry["backup"]).unlink(missing_ok=True)
+    foreign = changed_keys(parsed(text) or {}, entry["contains"], parsed(entry["original"] or "") or {})
+    kept = f"file {path}: {listed(foreign)} was set to something else after it was put here" if foreign else ""
+    return Outcome(changed=after != text, kept=kept)
+
+
+def text_without(text: str, entry: Entry) -> Optional[str]:
+    """Return a JSON file's text without our keys; nothing where no key is left in a file that was not there before.
+
+    None where the text is no JSON. Where nothing else has been changed since, it is what it was, to the letter.
+    """
+    value, original = parsed(text), entry["original"]
+    if value is None:
+        return None
+    before = parsed(original or "") or {}
+    if original is not None and merged(before, entry["contains"]) == value:
+        return str(original)
+    after = without(value, entry["contains"], before)
+    if after == value:
+        return text
+    if not after and original is None:
+        return ""
+    return json.dumps(after, indent=2, ensure_ascii=False) + "\n"
+
+
+def without(value: Dict[str, Any], ours: Dict[str, Any], before: Dict[str, Any]) -> Dict[str, Any]:
+    """Return an object in which each key that still has our value has the one of before again, or is gone."""
+    result = dict(value)
+    for name, wanted in ours.items():
+        now, old = value.get(name), before.get(name)
+        if isinstance(wanted, dict) and isinstance(now, dict):
+            now = without(now, wanted, old if isinstance(old, dict) else {})
+            result[name] = now
+            if not now and name not in before:
+                del result[name]
+        elif name in value and now == wanted:
+            result[name] = old
+            if name not in before:
+                del result[name]
+    return result
+
+
+def changed_keys(value: Dict[str, Any], ours: Dict[str, Any], before: Dict[str, Any], prefix: str = "") -> List[str]:
+    """Return our keys that somebody has set to something that is neither ours nor what was there before."""
+    found = []
+    for name, wanted in ours.items():
+        now, old = value.get(name), before.get(name)
+        if name not in value or now in (wanted, old):
+            continue
+        if isinstance(wanted, dict) and isinstance(now, dict):
+            found += changed_keys(now, wanted, old if isinstance(old, dict) else {}, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+def directory(entry: Entry, undo: Undo) -> Outcome:
+    """Remove a directory that is empty."""
+    path = Path(entry["path"])
+    if path == Path(DIRECTORY) or not path.is_dir() or path.is_symlink():
+        return GONE
+    if undo.stays_with_docker(entry):
+        return Outcome(kept=f"directory {path}: it belongs to Docker, which stays")
+    inside = sorted(item.name for item in path.iterdir())
+    if undo.pretend:
+        recorded = {item.get("path") for item in undo.manifest["entries"]}
+        inside = [name for name in inside if str(path / name) not in recorded]
+    if inside:
+        return Outcome(kept=f"directory {path}: it is not empty ({listed(inside)})")
+    if not undo.pretend:
+        path.rmdir()
+    return REMOVED
+
+
+UNDOERS: Dict[str, Callable[[Entry, Undo], Outcome]] = {
+    "unit": unit,
+    "container": container,
+    "network": network,
+    "image": image,
+    "json": json_file,
+    "file": file,
+    "directory": directory,
+}
+
+
+def ordered(entries: List[Entry]) -> List[Entry]:
+    """Return the entries in the order in which they go: what is in a directory before the directory."""
+    return sorted(entries, key=lambda entry: str(entry.get("path", "")), reverse=True)

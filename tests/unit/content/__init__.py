@@ -1,0 +1,1 @@
+"""What the modules that run on servers decide, without a server."""
