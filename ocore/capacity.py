@@ -180,6 +180,8 @@ def render_reasoning(terms: Terms) -> str:
         short = ", ".join(name for name, count in others.items() if count == 0)
         return f"{sums}Users: none, since no instance fits (short of: {short})."
     workers = min(terms.workers_by_cpu, terms.workers_by_ram)
+    if terms.users == 0:
+        return f"{sums}Users: none, since the RAM left is for {workers} worker(s), and cron takes one."
     return (
         f"{sums}Users: {workers} worker(s), the lesser of 2 x {terms.cores} + 1 = {terms.workers_by_cpu} by CPU and "
         f"{terms.workers_by_ram} by RAM, one of them for cron; x {terms.users_per_worker} = {terms.users}."

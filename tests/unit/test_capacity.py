@@ -101,7 +101,7 @@ def test_the_figures_of_the_reasoning_recompute(base: HardwareSpecs, profile: st
         found.disk_available_gb,
     )
     users = re.search(r"Users: ([0-9]+) worker.* x ([0-9]+) = ([0-9]+)\.$", found.reasoning)
-    if found.max_instances:
+    if found.max_concurrent_users:
         assert users
         assert (int(users[1]) - 1) * int(users[2]) == int(users[3]) == found.max_concurrent_users
     else:
