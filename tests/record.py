@@ -6,14 +6,17 @@ Each recording is a stream of what the sandboxed process answered (`NAME.jsonl`)
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import ocore
 from ocore.testing import RecordingTransport
 from tests import hosts
+from tests.hosts import mirror
 from tests.integration import support
 
 if TYPE_CHECKING:
@@ -46,8 +49,9 @@ def summary(result: ocore.RunResult) -> dict[str, Any]:
 def record(name: str, run: Callable[[RecordingTransport], ocore.RunResult]) -> None:
     """Make one recording."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-        result = run(RecordingTransport(file))
+    stream = io.StringIO()
+    result = run(RecordingTransport(stream))
+    (FOLDER / f"{name}.jsonl").write_text(_without_sources(stream.getvalue()), encoding="utf-8")
     text = json.dumps(summary(result), indent=2, ensure_ascii=False) + "\n"
     (FOLDER / f"{name}.json").write_text(text, encoding="utf-8")
     print(f"{name}: {result.status} {result.error or ''}")  # noqa: T201 - a command
@@ -68,6 +72,15 @@ def record_bare() -> None:
         record("dies", lambda way: ocore.provision(server, support.OPTIONS, transport=way, recorder=_Kill(host)))
     finally:
         host.remove()
+
+
+def _without_sources(text: str) -> str:
+    """Return a recording without the names of this machine's own package sources."""
+    sources = mirror.read()
+    for uri in (sources.archive, sources.security or ""):
+        name = urlsplit(uri).hostname
+        text = text.replace(name, "packages.example.org") if name else text
+    return text
 
 
 class _Kill(ocore.NullRecorder):

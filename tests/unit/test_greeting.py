@@ -1,0 +1,77 @@
+"""Who answers at an SSH port is told apart in bounded time, over real connections."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ocore.errors import ErrorCode
+from ocore.ssh import hostkey, options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+LIMIT = 0.6
+
+
+@contextlib.contextmanager
+def _server(pieces: Sequence[bytes], pause: float = 0.0) -> Iterator[int]:
+    """Answer one connection with these pieces, a pause after each, and hang up."""
+
+    def answer(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(pause)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        thread = threading.Thread(target=answer, args=(listener,), daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+@pytest.mark.parametrize("says", [b"SSH-2.0-OpenSSH_10.0\r\n", b"Welcome.\r\nPlease wait.\r\nSSH-2.0-x\r\n"])
+def test_an_ssh_server_is_known_by_its_greeting(says: bytes) -> None:
+    """A greeting counts, also after other lines (which the protocol allows)."""
+    with _server([says]) as port:
+        assert hostkey.greet("127.0.0.1", port) is None
+
+
+@pytest.mark.parametrize(
+    ("says", "code"),
+    [
+        (b"", ErrorCode.NOT_SSH),
+        (b"220 mail.example ESMTP\r\n", ErrorCode.NOT_SSH),
+        (b"x" * 3 * hostkey.MAX_GREETING, ErrorCode.NOT_SSH),
+        (b"Not allowed at this time\r\n", ErrorCode.CONNECTION_REFUSED),
+        (b"Exceeded MaxStartups\r\n", ErrorCode.CONNECTION_REFUSED),
+    ],
+    ids=["hangs up", "mail", "flood", "locked out", "too many"],
+)
+def test_what_does_not_greet_is_told_apart(says: bytes, code: ErrorCode) -> None:
+    """A server that turns us away for a while is no stranger: that code lets the run be tried again."""
+    with _server([says]) as port:
+        failure = hostkey.greet("127.0.0.1", port)
+    assert failure is not None
+    assert failure.code is code
+
+
+def test_a_trickle_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit holds for all that is said before the greeting, not for each byte of it."""
+    monkeypatch.setattr(options, "CONNECT_SECONDS", LIMIT)
+    began = time.monotonic()
+    with _server([b"x"] * 15, pause=LIMIT / 5) as port:
+        failure = hostkey.greet("127.0.0.1", port)
+        took = time.monotonic() - began
+    assert failure is not None
+    assert failure.code is ErrorCode.CONNECT_TIMEOUT
+    assert took < 2 * LIMIT
