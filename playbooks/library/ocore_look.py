@@ -28,7 +28,7 @@ options:
         elements: str
         default: []
       wants:
-        description: Its conditions; each is a dictionary with C(kind) and what that kind needs.
+        description: Its conditions; each is a dictionary with C(kind) and what that kind needs (C(ocore_conditions)).
         type: list
         elements: dict
         default: []

@@ -48,13 +48,13 @@ notes:
 """
 
 from pathlib import Path
-from typing import Collection, List, Tuple
+from typing import Collection, List, Set, Tuple
 
 from ansible.module_utils import ocore_apt as apt
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
-from ansible.module_utils.ocore_manifest import DIRECTORY, MANIFEST, ManifestError, find, key, load, of_kind
+from ansible.module_utils.ocore_manifest import DIRECTORY, MANIFEST, ManifestError, find, key, load, of_kind, put, save
 from ansible.module_utils.ocore_present import Present
 from ansible.module_utils.ocore_recording import is_dockers, is_our_docker
 from ansible.module_utils.ocore_text import plain, read_text
@@ -103,7 +103,7 @@ def choose_packages(undo: Undo) -> Choice:
     recorded = [entry for entry in of_kind(undo.manifest, "package") if entry["name"] in there]
     if not recorded:
         return Choice(set(), {})
-    use = docker_use(undo.docker, undo.manifest) if any(map(is_dockers, recorded)) else ""
+    use = docker_use(undo.docker, undo.manifest, DOCKER_CONFIGURATION) if any(map(is_dockers, recorded)) else ""
     return choose(undo.manifest, Installed(there, apt.automatic(), apt.recommends()), use, apt.would_remove)
 
 
@@ -115,17 +115,37 @@ def repair_packages(undo: Undo) -> None:
         undo.present = Present(undo.docker)
 
 
-def remove_packages(undo: Undo, names: Collection[str], lock_timeout: int) -> List[str]:
-    """Remove packages, and then those of their configuration files that may go; return whose files stay."""
+def removed_but_not_purged(undo: Undo) -> Set[str]:
+    """Return the recorded packages of which only the configuration files are left, and those may go."""
+    recorded = {entry["name"] for entry in of_kind(undo.manifest, "package")}
+    names = [name for name in recorded if undo.present.packages.get(name) == "config-files"]
+    return purgeable(names, undo.manifest, lambda name: read_text(f"/var/lib/dpkg/info/{name}.postrm"))
+
+
+def remove_packages(undo: Undo, names: Collection[str], lock_timeout: int) -> None:
+    """Remove packages, and then those of their configuration files that may go."""
     command = ["apt-get", "--yes", "--quiet", f"--option=DPkg::Lock::Timeout={lock_timeout}", "--no-auto-remove"]
-    undo.run([*command, "remove", *sorted(names)])
-    purged = purgeable(names, undo.manifest, lambda name: read_text(f"/var/lib/dpkg/info/{name}.postrm"))
+    if names:
+        remember(undo, names)
+        undo.run([*command, "remove", *sorted(names)])
+        undo.present = Present(undo.docker)
+    purged = removed_but_not_purged(undo)
     if "docker.io" in purged:
         Path(DATA_WIPER).unlink(missing_ok=True)
     if purged:
         undo.run([*command, "purge", *sorted(purged)])
-    undo.present = Present(undo.docker)
-    return sorted(name for name in names if undo.present.packages.get(name) == "config-files")
+        undo.present = Present(undo.docker)
+
+
+def remember(undo: Undo, names: Collection[str]) -> None:
+    """Record what was only guessed to be ours: apt forgets why it has installed a package if it is killed now."""
+    manifest = undo.manifest
+    for name in sorted(names):
+        entry = {"kind": "package", "name": name, "step": "packages", "brought": True}
+        manifest = manifest if find(manifest, entry) else put(manifest, entry)
+    if manifest != undo.manifest:
+        save(manifest)
+        undo.manifest = manifest
 
 
 def undo_packages(undo: Undo, lock_timeout: int) -> Report:
@@ -133,17 +153,21 @@ def undo_packages(undo: Undo, lock_timeout: int) -> Report:
     if not undo.pretend:
         repair_packages(undo)
     choice = choose_packages(undo)
+    removed = choice.go | removed_but_not_purged(undo)
+    if not undo.pretend:
+        remove_packages(undo, choice.go, lock_timeout)
+    return [f"package {name}" for name in sorted(removed)], packages_kept(undo, choice)
+
+
+def packages_kept(undo: Undo, choice: Choice) -> List[str]:
+    """Return what stays of the packages, and why."""
     reasons = sorted(set(choice.kept.values()))
     kept = [f"packages {listed([name for name in choice.kept if choice.kept[name] == why])}: {why}" for why in reasons]
-    if choice.go and not undo.pretend:
-        rest = remove_packages(undo, choice.go, lock_timeout)
-        kept += [
-            f"configuration of the package {name}: it was there before, or Docker's data would go with it"
-            for name in rest
-        ]
+    rest = sorted(name for name in choice.go if undo.present.packages.get(name) == "config-files")
+    kept += [f"configuration of {name}: it was there before, or Docker's data would go with it" for name in rest]
     if is_our_docker(undo.manifest) and not _any_of_docker(undo, choice.kept):
         kept += left_by_docker()
-    return [f"package {name}" for name in sorted(choice.go)], kept
+    return kept
 
 
 def left_by_docker() -> List[str]:

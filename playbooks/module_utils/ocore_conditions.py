@@ -1,7 +1,21 @@
 """Checking conditions: what a step wants to be so on a server.
 
-A condition is a dictionary with a `kind` and what that kind needs; `KINDS` lists them. A check returns nothing
-where the condition holds, and otherwise says in a few words why it does not. What cannot be read does not hold.
+A condition is a dictionary with a `kind` and what that kind needs; what is in brackets may be left out.
+
+    package        name                                     it is wholly installed
+    dpkg_at_rest                                            dpkg left no package half done
+    file           path content [owner group mode]          it is a regular file with this very content
+    directory      path [owner group mode]
+    json           path contains                            it contains these values, at any depth
+    unit           name [active enabled path]               systemd has it, from that file
+    docker         at_least [info]                          the running daemon's version, and what /info contains
+    network        name [labels]                            of Docker
+    container      name [image labels]                      of Docker; it runs, from that image
+    port           port                                     something accepts connections on this machine
+    absent         [path] [unit] [container]                none of them is there
+
+A check returns nothing where the condition holds, and otherwise says in a few words why it does not. What cannot be
+read does not hold.
 """
 
 from __future__ import annotations

@@ -27,10 +27,9 @@ MAX_DIGESTS = 20
 
 def record(manifest: Manifest, step: str, wants: Iterable[Want], present: Present) -> Manifest:
     """Return the manifest with what has to be known before a step does what it wants."""
-    earlier = manifest
     for want in wants:
         manifest = _recorded(manifest, step, want, present)
-    manifest = _with_what_they_bring(earlier, manifest, step, present)
+    manifest = _with_what_they_bring(manifest, step, present)
     if step == DOCKER_STEP and is_our_docker(manifest):
         for path in DOCKER_DIRECTORIES:
             manifest = _recorded(manifest, step, {"kind": "directory", "path": path}, present)
@@ -48,19 +47,25 @@ def _recorded(manifest: Manifest, step: str, want: Want, present: Present) -> Ma
     return manifest if entry is None else put(manifest, dict(entry, step=entry.get("step", step)))
 
 
-def _with_what_they_bring(earlier: Manifest, manifest: Manifest, step: str, present: Present) -> Manifest:
-    """Return the manifest with the packages that come along with those which were added to it.
+def _with_what_they_bring(manifest: Manifest, step: str, present: Present) -> Manifest:
+    """Return the manifest with the packages that will come along with those which are not installed yet.
 
-    apt itself remembers why it has installed a package, but not when it is killed while it does.
+    apt itself remembers why it has installed a package, but not when it is killed while it does. Where it cannot tell
+    (its lists may not have been read yet), it is asked again the next time.
     """
-    added = [entry for entry in of_kind(manifest, "package") if find(earlier, entry) is None]
-    names = {entry["name"] for entry in added}
+    names = {entry["name"] for entry in of_kind(manifest, "package") if _is_to_come(entry, present)}
     bring = present.would_install(names) if names else set()
-    for entry in added:
-        manifest = put(manifest, dict(entry, told=entry["name"] in bring))
+    for entry in of_kind(manifest, "package"):
+        if entry["name"] in names:
+            manifest = put(manifest, dict(entry, told=entry["name"] in bring))
     for name in sorted(bring - names):
         manifest = _recorded(manifest, step, {"kind": "package", "name": name, "brought": True}, present)
     return manifest
+
+
+def _is_to_come(entry: Entry, present: Present) -> bool:
+    there = present.packages.get(entry["name"], "config-files") != "config-files"
+    return not (there or entry.get("told") or entry.get("brought"))
 
 
 def is_our_docker(manifest: Manifest) -> bool:
@@ -125,14 +130,10 @@ def _file(want: Want, known: Optional[Entry], _present: Present) -> Optional[Ent
 
 
 def _json(want: Want, known: Optional[Entry], _present: Present) -> Optional[Entry]:
-    """Record the keys that we are about to set, and the file's text before that.
-
-    `backup` is where the role itself leaves a copy of the file as it was; the copy goes when the file is so again.
-    """
+    """Record the keys that we are about to set, and the file's text before that."""
     if known is not None:
         return dict(known, contains=merged(known["contains"], want["contains"]))
     entry = {"kind": "json", "path": want["path"], "contains": want["contains"], "original": None}
-    entry["backup"] = want.get("backup")
     found = file_state(want["path"])
     if found is None:
         return entry

@@ -166,8 +166,6 @@ def json_file(entry: Entry, undo: Undo) -> Outcome:
             write_atomically(path, after.encode(), found["mode"], (found["uid"], found["gid"]))
         else:
             Path(path).unlink()
-    if entry.get("backup") and after == entry["original"] and not undo.pretend:
-        Path(entry["backup"]).unlink(missing_ok=True)
     foreign = changed_keys(parsed(text) or {}, entry["contains"], parsed(entry["original"] or "") or {})
     kept = f"file {path}: {listed(foreign)} was set to something else after it was put here" if foreign else ""
     return Outcome(changed=after != text, kept=kept)

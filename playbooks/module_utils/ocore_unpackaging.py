@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Collection, Dict, List, NamedTuple, Set
 
 from ansible.module_utils.ocore_apt import Simulation
 from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
 from ansible.module_utils.ocore_manifest import Entry, Manifest, of_kind
 from ansible.module_utils.ocore_present import docker_path
-from ansible.module_utils.ocore_recording import is_dockers
-from ansible.module_utils.ocore_text import plain
+from ansible.module_utils.ocore_recording import is_dockers, parsed
+from ansible.module_utils.ocore_text import plain, read_text
 from ansible.module_utils.ocore_undoing import listed
 
 # Ansible itself works with it, and by now other programs may as well.
 NEVER = re.compile(r"python3(\.\d+)?(-minimal)?$")
+DATA_ROOT = "/var/lib/docker"
+SHORT_ID = 12
 _WIPES_DATA = re.compile(r"\brm\b.*/var/lib/(docker|containerd)")
 
 Simulate = Callable[[Collection[str]], Simulation]
@@ -130,18 +133,32 @@ def purgeable(names: Collection[str], manifest: Manifest, postrm: Callable[[str]
 # --- who else uses Docker ---------------------------------------------------------------------------------------------
 
 
-def docker_use(docker: DockerSocket, manifest: Manifest) -> str:
-    """Return who else uses Docker, as a reason for leaving it; nothing where nobody does."""
+def docker_use(docker: DockerSocket, manifest: Manifest, configuration: str) -> str:
+    """Return who else uses Docker, as a reason for leaving it; nothing where nobody does.
+
+    A Docker that does not answer (it never came up, or is half removed) is asked by its data.
+    """
     try:
         found = {
             "containers": others_containers(docker, manifest, "/containers/json?all=1"),
             "images": [_image_name(item) for item in _not_ours(docker, manifest, "image", "/images/json")],
             "volumes": [plain(item.get("Name")) for item in (docker.get("/volumes") or {}).get("Volumes") or []],
         }
-    except DockerUnavailable as error:
-        return f"what is in Docker cannot be seen ({error})"
+    except DockerUnavailable:
+        settings = parsed(read_text(configuration)) or {}
+        found = on_disk(Path(str(settings.get("data-root") or DATA_ROOT)))
     uses = [f"{kind} {listed(sorted(names))}" for kind, names in found.items() if names]
     return f"others use Docker: {'; '.join(uses)}" if uses else ""
+
+
+def on_disk(data: Path) -> Dict[str, List[str]]:
+    """Return the containers, images and volumes in Docker's data, by what stands for a name there."""
+    repositories = [parsed(read_text(str(path))) or {} for path in data.glob("image/*/repositories.json")]
+    return {
+        "containers": [plain(path.name, SHORT_ID) for path in data.glob("containers/*")],
+        "images": [plain(name) for found in repositories for name in found.get("Repositories") or ()],
+        "volumes": [plain(path.parent.name) for path in data.glob("volumes/*/_data")],
+    }
 
 
 def others_containers(docker: DockerSocket, manifest: Manifest, path: str) -> List[str]:

@@ -219,13 +219,28 @@ OURS = {
         ),
         ({"/images/json": [{"Id": "i2", "RepoTags": None, "RepoDigests": []}]}, "others use Docker: images i2"),
         ({"/volumes": {"Volumes": [{"Name": "data"}]}}, "others use Docker: volumes data"),
-        ({"/images/json": DockerUnavailable("silent")}, "what is in Docker cannot be seen (silent)"),
     ],
 )
 def test_anything_of_others_in_docker_is_a_use_of_it(answers: dict[str, Any], use: str) -> None:
-    """Containers, images and volumes that are not recorded count, and so does a Docker that does not answer."""
+    """Containers, images and volumes that are not recorded count."""
     docker = StandInDocker(**{**OURS, **answers})
-    assert docker_use(docker, manifest_of(PROXY, IMAGE)) == use
+    assert docker_use(docker, manifest_of(PROXY, IMAGE), "/none") == use
+
+
+def test_a_silent_docker_is_asked_by_its_data(tmp_path: Path) -> None:
+    """Where Docker does not answer, what lies in its data counts, wherever its settings put them."""
+    settings_file = tmp_path / "daemon.json"
+    settings_file.write_text(json.dumps({"data-root": str(tmp_path / "data")}))
+    silent = StandInDocker(**{"/containers/json?all=1": DockerUnavailable("silent")})
+    assert docker_use(silent, manifest_of(PROXY), str(settings_file)) == ""
+    (tmp_path / "data" / "containers" / ("ab" * 32)).mkdir(parents=True)
+    (tmp_path / "data" / "volumes" / "shop" / "_data").mkdir(parents=True)
+    (tmp_path / "data" / "volumes" / "metadata.db").write_text("")
+    (tmp_path / "data" / "image" / "overlay2").mkdir(parents=True)
+    (tmp_path / "data" / "image" / "overlay2" / "repositories.json").write_text('{"Repositories": {"nginx": {}}}')
+    assert docker_use(silent, manifest_of(PROXY), str(settings_file)) == (
+        "others use Docker: containers abababababab; images nginx; volumes shop"
+    )
 
 
 # --- what runs --------------------------------------------------------------------------------------------------------

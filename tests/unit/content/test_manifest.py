@@ -84,6 +84,14 @@ def test_what_a_package_brings_is_recorded_before_it_comes() -> None:
     assert libcurl == {"kind": "package", "name": "libcurl4", "brought": True, "step": "packages"}
 
 
+def test_apt_is_asked_again_where_it_could_not_tell() -> None:
+    """Once apt knows the package what it brings is recorded, unless it has come in the meantime."""
+    unknown = record(empty(), "packages", [CURL], Bare())
+    knows = {"curl", "libcurl4"}
+    assert len(record(unknown, "packages", [CURL], Bare(brings=knows))["entries"]) == 2
+    assert record(unknown, "packages", [CURL], Bare({"curl": "installed"}, brings=knows)) == unknown
+
+
 def test_the_packages_of_before_are_listed_once() -> None:
     """What was there before our first package is not overwritten by what is there before our second."""
     first = record(empty(), "packages", [CURL], Bare({"bash": "installed"}))
