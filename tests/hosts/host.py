@@ -9,10 +9,10 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.hosts import engine, state
 from tests.hosts.engine import HostError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import subprocess

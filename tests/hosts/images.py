@@ -13,9 +13,10 @@ from tests.hosts.engine import HostError
 
 RECIPE = Path(__file__).parent / "image"
 SUITES = ("trixie", "bookworm")
-PACKAGES = (
-    "systemd,systemd-sysv,dbus,openssh-server,sudo,python3,python3-apt,iproute2,procps,ca-certificates,iptables"
-).split(",")
+PACKAGES = [
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "python3", "python3-apt"),
+    *("iproute2", "procps", "ca-certificates", "iptables"),
+]
 DOCKER_PACKAGES = {"trixie": ["docker.io", "docker-cli"], "bookworm": ["docker.io"]}
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tests.hosts.host import Host
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.hosts.host import Host
 
 APT_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock")
 HOLD_LOCKS = """

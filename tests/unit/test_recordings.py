@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,7 +11,6 @@ import ocore
 from ocore.testing import ReplayTransport
 from tests.record import FOLDER, summary
 from tests.unit.streams import server
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,6 @@ It speaks to the daemon's socket, because the command line may not be installed 
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import sys
 from pathlib import Path
@@ -33,7 +32,7 @@ def call(method: str, path: str, body: Path | None = None) -> int:
         if body is None:
             connection.request(method, path)
         else:
-            headers = {"Content-Type": "application/x-tar", "Content-Length": str(os.path.getsize(body))}
+            headers = {"Content-Type": "application/x-tar", "Content-Length": str(body.stat().st_size)}
             with body.open("rb") as file:
                 connection.request(method, path, body=file, headers=headers)
         response = connection.getresponse()
