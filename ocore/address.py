@@ -9,12 +9,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LookupTimeout
 from typing import Final
 
 import idna
 
+from ocore import patience
 from ocore.errors import ConfigError, ErrorCode, Failure
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -124,17 +123,14 @@ def resolve(host: str, port: int, *, allow_loopback: bool) -> str | Failure:
 
     Every address that the name has must be allowed: one that is not means that the name cannot be trusted.
     """
-    # getaddrinfo has no time limit of its own, so a thread that can be abandoned makes the look-up.
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resolve")
     try:
-        found = pool.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(RESOLVE_SECONDS)
-    except LookupTimeout:
+        # getaddrinfo has no time limit of its own.
+        found = patience.answer_of(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), RESOLVE_SECONDS)
+    except TimeoutError:
         return Failure(ErrorCode.DNS_FAILED, f"Resolving {host} took longer than {RESOLVE_SECONDS:.0f} s.")
     except (OSError, UnicodeError) as error:
         words = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a name"
         return Failure(ErrorCode.DNS_FAILED, f"{host} could not be resolved: {words}.")
-    finally:
-        pool.shutdown(wait=False)
     addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
     for text in addresses:
         reason = refusal(ipaddress.ip_address(text), allow_loopback=allow_loopback)

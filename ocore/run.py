@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ocore import inventory
+from ocore import inventory, patience
 from ocore.drain import drain
 from ocore.errors import ErrorCode, Failure, RecorderError
 from ocore.events import EventParser, Seen
@@ -131,13 +131,14 @@ class Run:
 
     def _enter(self) -> Login:
         """Reach the server, check its key, log in, become root."""
-        found = self._transport.resolve(self._server, allow_loopback=self._options.allow_loopback)
-        if isinstance(found, Failure):
-            raise Stopped(found)
-        self._where = found
-        self._stop.check()
-        self._key = self._trusted_key()
-        self._stop.check()
+        with patience.asking(self._stop.check):
+            found = self._transport.resolve(self._server, allow_loopback=self._options.allow_loopback)
+            if isinstance(found, Failure):
+                raise Stopped(found)
+            self._where = found
+            self._stop.check()
+            self._key = self._trusted_key()
+            self._stop.check()
         self._order(login_order(self._server, self._where, self._key, drains=self._kind.drains))
         answer = next((one for one in self._answers() if one.get("type") == "login"), None)
         if answer is None:

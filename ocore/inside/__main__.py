@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,19 +37,17 @@ def _obey(channel: Channel, work: Path) -> None:
 
 def main() -> int:
     """Set limits, make the work folder, and obey until standard input ends."""
-    supervised = "--supervised" in sys.argv
-    if supervised:
-        supervisor.watch()
+    work = Path(os.environ["OCORE_WORK"])
+    if "--supervised" in sys.argv:
+        work = supervisor.watch(work)
+        # What programs leave at home goes with the folder, too.
+        os.environ["HOME"] = str(work)
     _limit()
     channel = Channel.take_stdout()
-    base = os.environ["OCORE_WORK"]
-    work = Path(tempfile.mkdtemp(prefix="ocore-", dir=base) if supervised else base)
     try:
         _obey(channel, work)
     finally:
         channel.close()
-        if supervised:
-            shutil.rmtree(work, ignore_errors=True)
     return 0
 
 

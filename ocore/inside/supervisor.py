@@ -1,20 +1,23 @@
 """The fallback where namespaces are refused: a process that adopts and ends everything that the run starts.
 
 What it promises: when the run ends, is stopped, or the library's process dies, every descendant is killed, also those
-that made sessions of their own. What it does not: if this supervisor itself is killed with SIGKILL, its descendants go
-on; and secrets that programs leave in shared memory are removed only when the run ends in order.
+that made sessions of their own, and the work folder is removed. What it does not: if this supervisor itself is killed
+with SIGKILL, descendants that detached themselves go on, and the work folder stays until the next run on this machine.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -65,43 +68,57 @@ def _end_all() -> None:
         time.sleep(0.02)
 
 
-def _sweep() -> None:
-    """Remove work folders in which no process of this user is at work any more."""
-    used = set()
-    for entry in Path("/proc").glob("[0-9]*/cwd"):
-        try:
-            used.add(entry.readlink())
-        except OSError:
-            continue
-    for folder in Path(os.environ["OCORE_WORK"]).glob("ocore-????????"):
-        if folder.is_dir() and folder.stat().st_uid == os.getuid() and folder not in used:
+def _make_folder(base: Path) -> Path:
+    """Make a work folder, locked for as long as this process or its child lives."""
+    draft = Path(tempfile.mkdtemp(prefix=".ocore-", dir=base))
+    # Stays open on purpose. Only a locked folder takes a name that `_sweep` looks at.
+    fcntl.flock(os.open(draft, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
+    return draft.rename(draft.with_name(draft.name.removeprefix(".")))
+
+
+def _sweep(base: Path) -> None:
+    """Remove the work folders that nobody holds any more: those of supervisors that were killed."""
+    for folder in base.glob("ocore-????????"):
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(handle).st_uid == os.getuid():
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+def watch(base: Path) -> Path:
+    """Become the supervisor of a child that does the work: return, in the child, the folder to work in.
+
+    The supervisor itself never returns. It removes the folder when it ends.
+    """
+    own = os.getpid()
+    folders: list[Path] = []
+
+    def end(status: int) -> NoReturn:
+        _end_all()
+        for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+        os._exit(status)
 
-
-def watch() -> None:
-    """Become the supervisor: return in a child that does the work; the supervisor itself never returns."""
+    signal.signal(signal.SIGTERM, lambda *_: end(128 + signal.SIGTERM))
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _sweep(base)
+    folders.append(_make_folder(base))
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        return
+        if os.getppid() != own:  # it was killed before we asked to be told
+            os._exit(1)
+        return folders[0]
     for number in (0, 1):
         os.close(number)
-    status = [1]
-
-    def stop(_number: int, _frame: object) -> None:
-        _end_all()
-        _sweep()
-        os._exit(128 + signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, stop)
     while True:
-        pid, wait_status = os.wait()
+        pid, status = os.wait()
         if pid == child:
-            status[0] = os.waitstatus_to_exitcode(wait_status)
-            break
-    _end_all()
-    _sweep()
-    sys.stderr.flush()
-    os._exit(status[0] & 0xFF)
+            sys.stderr.flush()
+            end(os.waitstatus_to_exitcode(status) & 0xFF)

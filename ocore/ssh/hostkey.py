@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 from typing import Final
 
+from ocore import patience
 from ocore.errors import ConfigError, ErrorCode, Failure
 from ocore.hostkeys import TYPES, HostKey
 from ocore.ssh import options
@@ -28,7 +29,7 @@ def greet(address: str, port: int) -> Failure | None:
     """Connect, and check that an SSH server answers; the words of a failure name host and port only."""
     where = f"{address} port {port}"
     try:
-        received = _first_words(address, port)
+        received = patience.answer_of(lambda: _first_words(address, port), 2 * options.CONNECT_SECONDS)
     except ConnectionRefusedError:
         return Failure(ErrorCode.CONNECTION_REFUSED, f"Nothing listens at {where}.")
     except TimeoutError:
@@ -68,38 +69,48 @@ def _greeted(received: bytes) -> bool:
 
 def read(address: str, port: int, user: str, preferred: str | None = None) -> HostKey | Failure:
     """Return the host key that the server shows; of several, the one of the preferred type."""
-    with tempfile.TemporaryDirectory(prefix="ocore-key-") as folder:
-        known_hosts = Path(folder) / "known_hosts"
-        command = [
-            "ssh",
-            *options.probe_flags(str(known_hosts), preferred),
-            "-p",
-            str(port),
-            "-l",
-            user,
-            address,
-            "true",
-        ]
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return Failure(
-                ErrorCode.CONNECT_TIMEOUT, f"{address} port {port} stopped answering during the key exchange."
-            )
-        except FileNotFoundError:
-            return Failure(ErrorCode.INTERNAL, "The OpenSSH client (ssh) is not installed on this machine.")
-        with contextlib.suppress(OSError, ConfigError, UnicodeDecodeError, ValueError):
-            _, kind, blob = known_hosts.read_text(encoding="ascii").split()[:3]
-            return HostKey(kind, blob)
-    said = plain(done.stderr[-2000:].decode(errors="replace"), 300).rstrip(".")
+    # In memory: a run that is killed leaves no file. ssh closes what it inherits, and so opens it as ours.
+    descriptor = os.memfd_create("known_hosts")
+    try:
+        said = _ask(address, port, user, options.probe_flags(f"/proc/{os.getpid()}/fd/{descriptor}", preferred))
+        written = os.pread(descriptor, MAX_GREETING, 0)
+    finally:
+        os.close(descriptor)
+    if isinstance(said, Failure):
+        return said
+    with contextlib.suppress(ConfigError, UnicodeDecodeError, ValueError):
+        _, kind, blob = written.decode("ascii").split()[:3]
+        return HostKey(kind, blob)
     code = meaning(said)
     if code is ErrorCode.CONNECTION_LOST:
         code = ErrorCode.NOT_SSH
     return Failure(
         code, f"No host key could be read from {address} port {port}: {said or 'the connection was closed'}."
     )
+
+
+def _ask(address: str, port: int, user: str, flags: list[str]) -> str | Failure:
+    """Let ssh connect and go no further than the key exchange; return what it said."""
+    command = ["ssh", *flags, "-p", str(port), "-l", user, address, "true"]
+    if shutil.which("setpriv"):
+        # It is outside the sandbox: so it is told to end with the thread that waits for it.
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
+    quiet = subprocess.DEVNULL
+    deadline = time.monotonic() + PROBE_SECONDS
+    try:
+        asking = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=subprocess.PIPE)
+    except FileNotFoundError:
+        return Failure(ErrorCode.INTERNAL, "The OpenSSH client (ssh) is not installed on this machine.")
+    with asking:
+        try:
+            while time.monotonic() < deadline:
+                patience.check()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _, said = asking.communicate(timeout=patience.TICK)
+                    return plain(said[-2000:].decode(errors="replace"), 300).rstrip(".")
+        finally:
+            asking.kill()
+    return Failure(ErrorCode.CONNECT_TIMEOUT, f"{address} port {port} stopped answering during the key exchange.")
 
 
 def find(address: str, port: int, user: str, fingerprint: str) -> HostKey | Failure:

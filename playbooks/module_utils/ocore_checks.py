@@ -7,7 +7,6 @@ Docker run a container, and ask systemd. A check gets what is expected, and some
 from __future__ import annotations
 
 import http.client
-import socket
 import time
 from typing import Any, Callable, Dict, List, NamedTuple
 
@@ -47,7 +46,7 @@ class Server:
             response = connection.getresponse()
             response.read(MAX_PAGE)
             return Answer(response.status, plain(response.getheader("Server") or ""))
-        except (OSError, http.client.HTTPException, socket.timeout) as error:
+        except (OSError, http.client.HTTPException) as error:
             return Answer(0, plain(error or type(error).__name__))
         finally:
             connection.close()

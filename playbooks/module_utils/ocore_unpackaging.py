@@ -56,9 +56,10 @@ def choose(manifest: Manifest, installed: Installed, use_of_docker: str, simulat
     reasons = {entry["name"]: _why_kept(entry, use_of_docker, wanted) for entry in entries}
     kept = {name: reason for name, reason in reasons.items() if reason}
     groups = _groups([entry for entry in entries if entry["name"] not in kept])
-    needed = _needed_by_others([*groups, *({name} for name in guessed - wanted)], simulate)
+    groups += [{name} for name in sorted(guessed - wanted)]
+    needed = _needed_by_others(groups, simulate)
     kept.update({name: reason for name, reason in needed.items() if name in recorded})
-    return Choice((recorded | guessed) - wanted - set(kept) - set(needed), kept)
+    return Choice(set().union(*groups).difference(needed), kept)
 
 
 def _guessed(manifest: Manifest, installed: Installed) -> Set[str]:
@@ -88,7 +89,7 @@ def _why_kept(entry: Entry, use_of_docker: str, wanted: Set[str]) -> str:
         return "Ansible and other programs work with it"
     if is_dockers(entry) and use_of_docker:
         return use_of_docker
-    return "packages of others recommend it" if entry.get("brought") and entry["name"] in wanted else ""
+    return "packages of others recommend it" if entry["name"] in wanted and not is_dockers(entry) else ""
 
 
 def _groups(entries: List[Entry]) -> List[Set[str]]:

@@ -119,8 +119,8 @@ def test_roles_use_builtin_and_our_own_modules_only(role: str) -> None:
 
 KEYWORDS = {
     "name", "when", "tags", "loop", "loop_control", "register", "changed_when", "failed_when", "notify", "become",
-    "vars",    "check_mode", "until", "retries", "delay", "block", "rescue", "always", "no_log", "environment", "listen", "diff",
-    "args", "run_once", "delegate_to", "ignore_unreachable", "throttle", "timeout", "become_user",
+    "vars", "check_mode", "until", "retries", "delay", "block", "rescue", "always", "no_log", "environment", "listen",
+    "diff", "args", "run_once", "delegate_to", "ignore_unreachable", "throttle", "timeout", "become_user",
 }  # fmt: skip
 
 

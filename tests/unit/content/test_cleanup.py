@@ -144,6 +144,12 @@ def test_what_a_newer_package_of_others_recommends_stays() -> None:
     assert (choice.go, choice.kept) == ({"curl"}, {"libidn": "packages of others recommend it"})
 
 
+def test_no_package_stays_without_a_reason() -> None:
+    """A package that we installed by name stays for the same reason, and says so."""
+    choice = choose(manifest_of(package("curl")), installed("curl", "mail", mail="curl"), "", apt())
+    assert (choice.go, choice.kept) == (set(), {"curl": "packages of others recommend it"})
+
+
 def test_what_an_older_package_recommends_goes() -> None:
     """What was recommended all along and was not there is not missed."""
     manifest = manifest_of(package("curl"), package("libidn", brought=True))
