@@ -119,8 +119,8 @@ class EventParser:
 
     def _step_of(self, event: dict[str, Any]) -> str:
         role = event.get("role")
-        if role in self.tallies:
-            return str(role)
+        if isinstance(role, str) and role in self.tallies:
+            return role
         name, _, step = str(event.get("task") or "").partition(" ")
         return step if name in {"Step", "Mark"} and step in self.tallies else ""
 

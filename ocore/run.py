@@ -183,7 +183,6 @@ class Run:
         controls = {
             "ocore_bootstrap_python": not login.interpreter,
             "ocore_nonce": self._parser.nonce,
-            "ocore_probed": True,
             "ocore_run": self._id,
         }
         self._order(
@@ -218,6 +217,8 @@ class Run:
 
     def _act(self, seen: Seen) -> None:
         if seen.kind == "marked":
+            if seen.step == "detect" and self._parser.facts is None:
+                raise Stopped(Failure(ErrorCode.STEP_FAILED, "The server's facts did not arrive, or were too large."))
             self._ledger.finish(seen.step, "", self._parser.tallies[seen.step], self._parser.reading)
             return
         if seen.step and seen.kind == "started":

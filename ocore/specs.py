@@ -51,9 +51,10 @@ class HardwareSpecs:
 
 def _count(value: Any, most: int) -> int:
     """Return a whole number between 0 and `most`; 0 for whatever is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return 0
-    return max(0, min(int(value), most))
+    # A whole number is compared as it is: `math.isfinite` knows no larger ones than fractions can be.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(0, min(value, most))
+    return max(0, min(int(value), most)) if isinstance(value, float) and math.isfinite(value) else 0
 
 
 def _text(value: Any) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ocore.inside.channel import Channel
     from ocore.inside.login import Session
 
+# What the login has answered already; a person who runs the playbook has not.
+ANSWERED: Final = "connect,privileges"
 MAX_EVENT: Final = 128 * 1024
 
 
@@ -33,7 +35,7 @@ def _environment(work: Path, session: Session) -> dict[str, str]:
 
 
 def _flags(work: Path, order: dict[str, Any]) -> str:
-    flags = ["-i", str(work / "inventory.yml"), "-e", f"@{work / 'variables.json'}"]
+    flags = ["-i", str(work / "inventory.yml"), "-e", f"@{work / 'variables.json'}", "--skip-tags", ANSWERED]
     if order["tags"]:
         flags += ["--tags", ",".join(order["tags"])]
     if order["check"]:
