@@ -18,10 +18,13 @@ SECONDS: Final = 4.0
 
 def drain(transport: Transport, server: Server, where: str, key: HostKey) -> bool:
     """End left-overs on the server; False where it did not answer in time (then the next run does it)."""
-    process = transport.start(server)
+    try:
+        process = transport.start(server)
+    except OSError:
+        return False
     deadline = time.monotonic() + SECONDS
     try:
-        process.order(login_order(server, where, key, drains=True))
+        process.order(login_order(server, where, key, drains=True, plays=False))
         for answer in process.answers():
             if answer is not None and answer.get("type") == "login":
                 return "end" in (answer.get("answers") or {})

@@ -8,14 +8,14 @@ from ocore import content
 from ocore.errors import ConfigError
 from ocore.models import Drift, Plan, PlannedStep, ProvisionOptions, RunResult
 from ocore.run import Kind, Run, Stop
-from ocore.steps import BY_NAME, CHANGING, CLEANUP, STEPS, VALIDATION
+from ocore.steps import CHANGING, CLEANUP, STEPS, VALIDATION
 from ocore.transport import SshTransport
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from ocore.models import Server
+    from ocore.models import Server, StepReading
     from ocore.recorder import Recorder
     from ocore.specs import HardwareSpecs
     from ocore.transport import Transport
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _ALL = tuple(step.name for step in STEPS)
 _GATHER = ("connect", "privileges", "detect")
 VALIDATE = Kind("validate", "validate", VALIDATION)
-PROVISION = Kind("provision", "provision", _ALL, drains=True)
+PROVISION = Kind("provision", "provision", _ALL, drains=True, installs_python=True, reads=CHANGING)
 CLEAN = Kind("cleanup", "cleanup", tuple(step.name for step in CLEANUP), drains=True)
 GATHER = Kind("gather", "facts", _GATHER)
-LOOK = Kind("plan", "provision", _GATHER, tags=("look",), reads=CHANGING)
+LOOK = Kind("look", "provision", _GATHER, tags=("look",), reads=CHANGING)
 
 
 def _steps(steps: Sequence[str]) -> tuple[str, ...]:
@@ -149,6 +149,13 @@ def _look(
     return run.go({"ocore_force": force, "ocore_steps": list(steps)}).raise_for_status()
 
 
+def _why(reading: StepReading) -> tuple[str, ...]:
+    """Return why a step will run, or why it will not."""
+    if reading.due:
+        return reading.reasons
+    return ("not asked for",) if not reading.so else (f"all {reading.conditions} condition(s) hold",)
+
+
 def plan(
     server: Server,
     options: ProvisionOptions | None = None,
@@ -171,7 +178,7 @@ def plan(
     chosen = _steps(steps)
     result = _look(server, options, recorder, Stop(cancel, timeout), transport, steps=chosen, force=force)
     validation = tuple(PlannedStep(name, run=True, reasons=("validation always runs",)) for name in VALIDATION)
-    rest = tuple(PlannedStep(one.step, run=one.due, reasons=one.reasons) for one in result.reading)
+    rest = tuple(PlannedStep(one.step, run=one.due, reasons=_why(one)) for one in result.reading)
     return Plan(server.id, options.variables(), content.digest(), validation + rest)
 
 
@@ -191,4 +198,4 @@ def drift(
 
     """
     result = _look(server, options or ProvisionOptions(), recorder, Stop(cancel, timeout), transport)
-    return Drift(tuple(one for one in result.reading if one.due and one.step in BY_NAME))
+    return Drift(tuple(one for one in result.reading if one.due))

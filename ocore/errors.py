@@ -175,8 +175,8 @@ ERRORS: Final = MappingProxyType(
             retryable=False,
         ),
         ErrorCode.EGRESS_BLOCKED: ErrorInfo(
-            "The host cannot reach its own package sources.",
-            "Open outgoing connections to the sources that the message names, or name an apt proxy in the options.",
+            "The host cannot reach its package sources, or the registry of an image.",
+            "Open outgoing connections to what the message names, or name an apt proxy in the options (for packages).",
             retryable=True,
         ),
         ErrorCode.CLOCK_SKEWED: ErrorInfo(

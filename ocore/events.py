@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ocore.errors import ErrorCode, Failure
 from ocore.models import StepReading
 from ocore.steps import BY_NAME
-from ocore.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +50,6 @@ class StepTally:
 
     tasks: int = 0
     changed: int = 0
-    failure: Failure | None = None
     marked: bool = False
 
 
@@ -85,9 +83,9 @@ class EventParser:
         self.reading = Reading()
         self.facts: dict[str, Any] | None = None
         self.notes: list[str] = []
-        self.foreign = 0
         self.complaint = ""
         self._expected = list(expected)
+        self._failures: list[Failure] = []
         self.nonce = nonce
         self._scrub = scrub
         self._playbook: str | None = None
@@ -103,6 +101,16 @@ class EventParser:
             "verbose": self._complained,
         }
 
+    @property
+    def failure(self) -> Failure | None:
+        """Why the play failed, if it did: a task that failed may have been rescued.
+
+        The last failure is what the play ended with; one that a role names with a code says more than one without.
+        """
+        named = [one for one in self._failures if one.code is not ErrorCode.STEP_FAILED]
+        found = named or self._failures
+        return found[-1] if found else None
+
     def feed(self, event: dict[str, Any]) -> list[Seen]:
         """Take in one event and return what it means."""
         kind = event.get("event")
@@ -112,7 +120,6 @@ class EventParser:
         if kind not in {"error", "verbose"} and (
             self._playbook is None or event.get("playbook_uuid") != self._playbook
         ):
-            self.foreign += 1
             return []
         handler = self._handlers.get(str(kind))
         return handler(self._step_of(event), event) if handler else []
@@ -125,13 +132,11 @@ class EventParser:
         return step if name in {"Step", "Mark"} and step in self.tallies else ""
 
     def _text(self, value: Any) -> str:
-        return plain(self._scrub(value), MAX_MESSAGE) if isinstance(value, str) else ""
+        return self._scrub.plain(value, MAX_MESSAGE) if isinstance(value, str) else ""
 
     def _task_started(self, step: str, event: dict[str, Any]) -> list[Seen]:
         task = self._text(event.get("task"))
-        if not event.get("role"):
-            return [Seen("idle", step, task)]
-        return [Seen("started", step, task)]
+        return [Seen("started", step, task)] if step and event.get("role") else []
 
     def _task_ok(self, step: str, event: dict[str, Any]) -> list[Seen]:
         task, result = self._text(event.get("task")), event["result"]
@@ -171,12 +176,8 @@ class EventParser:
         message = self._failure_text(event["result"])
         if event.get("ignore_errors"):
             return [Seen("ok", step, task, message)]
-        failure = _coded(message) or Failure(ErrorCode.STEP_FAILED, f"The task {task!r} failed: {message}")
-        if step:
-            self.tallies[step].failure = failure
-        else:
-            self.complaint = failure.message
-        return [Seen("failed", step, task, failure.message)]
+        self._failures.append(_coded(message) or Failure(ErrorCode.STEP_FAILED, f"The task {task!r} failed: {message}"))
+        return [Seen("failed", step, task, self._failures[-1].message)]
 
     def _item_failed(self, _step: str, _event: dict[str, Any]) -> list[Seen]:
         return []  # the task's own event, which follows, names the item's message
@@ -193,12 +194,9 @@ class EventParser:
 
     def _unreachable(self, step: str, event: dict[str, Any]) -> list[Seen]:
         message = self._text(event["result"].get("msg"))
-        failure = Failure(ErrorCode.CONNECTION_LOST, f"The connection broke: {message or 'the host stopped answering'}")
-        if step:
-            self.tallies[step].failure = failure
-        else:
-            self.complaint = failure.message
-        return [Seen("unreachable", step, self._text(event.get("task")), failure.message)]
+        words = f"The connection broke: {message or 'the host stopped answering'}"
+        self._failures.append(Failure(ErrorCode.CONNECTION_LOST, words))
+        return [Seen("failed", step, self._text(event.get("task")), words)]
 
     def _retried(self, step: str, event: dict[str, Any]) -> list[Seen]:
         result = event["result"]
@@ -228,8 +226,6 @@ def parse_reading(result: dict[str, Any], expected: Sequence[str], text: Callabl
             found = {"so": name not in due, "conditions": 0, "reasons": []}
         reasons = found.get("reasons")
         words = tuple(text(one) for one in reasons[:MAX_REASONS]) if isinstance(reasons, list) else ()
-        if name == "verify" and name in due and not words:
-            words = ("a step before it runs",)
         conditions = found.get("conditions")
         if BY_NAME[name].validates:
             continue

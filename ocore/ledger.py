@@ -51,6 +51,11 @@ class Ledger:
         except Exception as error:  # noqa: BLE001 - the caller's code may raise anything; it is raised again later
             self.broken = error
 
+    @property
+    def idle(self) -> bool:
+        """Whether no step is open."""
+        return self._open is None
+
     def began(self, step: str) -> bool:
         """Tell whether a step was begun."""
         return step in self._results or (self._open is not None and self._open.step == step)
@@ -83,7 +88,7 @@ class Ledger:
         """Tell of a task."""
         step = seen.step or (self._open.step if self._open else "")
         kind = seen.kind
-        assert kind in {"started", "ok", "changed", "skipped", "failed", "retry", "warning", "gap"}  # noqa: S101
+        assert kind in {"started", "ok", "changed", "skipped", "failed", "retry", "gap"}  # noqa: S101
         event = TaskEvent(step, seen.task, kind, seen.message, datetime.now(UTC))  # type: ignore[arg-type]
         self.tell(lambda recorder: recorder.task_event(event))
 
@@ -115,7 +120,7 @@ class Ledger:
         for step in self._steps:
             if step not in self._results:
                 status = StepStatus.CANCELLED if cancelled else StepStatus.SKIPPED
-                words = "The run was cancelled before it." if cancelled else "An earlier step failed."
+                words = "The run was cancelled before it." if cancelled else "The run failed before it."
                 self._note(step, status, words)
 
     def status(self, failure: Failure | None) -> RunStatus:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ocore.errors import ErrorCode, Failure
 from ocore.ssh.words import meaning, sudo_meaning
-from ocore.text import plain
 
 if TYPE_CHECKING:
     from ocore.hostkeys import HostKey
@@ -44,8 +43,17 @@ class Login:
     failure: Failure | None = None
 
 
-def login_order(server: Server, where: str, key: HostKey, *, drains: bool) -> dict[str, Any]:
-    """Return the order to log in; it carries the credentials, and goes through a pipe only."""
+def login_order(server: Server, where: str, key: HostKey, *, drains: bool, plays: bool = True) -> dict[str, Any]:
+    """Return the order to log in; it carries the credentials, and goes through a pipe only.
+
+    Args:
+        server: whose credentials are used.
+        where: its address.
+        key: the host key that it must have.
+        drains: whether left-overs of earlier runs are ended.
+        plays: whether a playbook will follow.
+
+    """
     credentials = server.credentials
     return {
         "op": "login",
@@ -58,13 +66,14 @@ def login_order(server: Server, where: str, key: HostKey, *, drains: bool) -> di
         "agent_socket": credentials.agent_socket,
         "becoming": credentials.becoming if server.user != "root" else None,
         "drain": drains,
+        "plays": plays,
     }
 
 
 def read_login(answer: dict[str, Any], server: Server, key: HostKey, scrub: Scrubber) -> Login:
     """Return what the answer to a login order means; `key` is the one that the host was held to."""
     answers: dict[str, str] = answer.get("answers") or {}
-    said = plain(scrub(str(answer.get("stderr", ""))), 300).rstrip(".")
+    said = scrub.plain(str(answer.get("stderr", "")), 300).rstrip(".")
     if "uid" not in answers:
         return Login(failure=_no_shell(answer, server, key, said))
     connected = f"Logged in to {server.address}"
@@ -77,7 +86,7 @@ def read_login(answer: dict[str, Any], server: Server, key: HostKey, scrub: Scru
         words = f"sudo asks {server.user} for a password, and none was given."
         return Login(connected, failure=Failure(ErrorCode.SUDO_PASSWORD_REQUIRED, words))
     if "refused" in answers:
-        words = plain(scrub(answers["refused"]), 300).rstrip(".")
+        words = scrub.plain(answers["refused"], 300).rstrip(".")
         return Login(connected, failure=Failure(sudo_meaning(words), f"sudo refused {server.user}: {words}."))
     if "end" not in answers:
         words = f"The login shell of {server.user} did not finish the probe{': ' + said if said else ''}."

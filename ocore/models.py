@@ -8,6 +8,7 @@ import re
 import uuid
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from ocore import address, keys
@@ -23,6 +24,8 @@ MAX_PASSWORD: Final = 1024
 MAX_ID: Final = 64
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,199}:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?")
+# It becomes part of ssh's options, where a blank ends a word and % begins a placeholder.
+_SOCKET: Final = re.compile(r"/[A-Za-z0-9_./@:,+=-]{1,200}")
 _PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
 
 
@@ -37,6 +40,10 @@ def _check_password(name: str, value: str | None) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise ConfigError(name, "must be valid Unicode") from None
+
+
+def _is_socket(path: str) -> bool:
+    return bool(_SOCKET.fullmatch(path)) and Path(path).is_socket()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class Credentials:
             object.__setattr__(self, "private_key", keys.normalise(self.private_key))
         _check_password("password", self.password)
         _check_password("sudo_password", self.sudo_password)
+        if self.agent_socket is not None and not _is_socket(self.agent_socket):
+            raise ConfigError("agent_socket", "must be the absolute path of a socket, without blanks and %")
         given = [self.private_key, self.password, self.agent_socket]
         if sum(one is not None for one in given) != 1:
             raise ConfigError(
@@ -160,7 +169,7 @@ class ProvisionOptions:
         for name in ("caddy_image", "nginx_image"):
             if not isinstance(getattr(self, name), str) or not _IMAGE.fullmatch(getattr(self, name)):
                 raise ConfigError(name, "must be an image reference with a tag, such as docker.io/library/caddy:2.10.2")
-        for name, most in (("minimum_memory_mb", 2**24), ("minimum_disk_gb", 2**20), ("lock_timeout", 3600)):
+        for name, most in (("minimum_memory_mb", 2**24), ("minimum_disk_gb", 2**20), ("lock_timeout", 1200)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
                 raise ConfigError(name, f"must be a whole number from 0 to {most}")
@@ -223,7 +232,7 @@ class TaskEvent:
     Attributes:
         step: the step it belongs to.
         task: the task's name.
-        kind: started, ok, changed, skipped, failed, retry, warning; `gap` says that events were dropped here.
+        kind: started, ok, changed, skipped, failed, retry; `gap` says that events were dropped here.
         message: for people; without control characters and without our secrets.
         at: UTC.
 
@@ -231,7 +240,7 @@ class TaskEvent:
 
     step: str
     task: str
-    kind: Literal["started", "ok", "changed", "skipped", "failed", "retry", "warning", "gap"]
+    kind: Literal["started", "ok", "changed", "skipped", "failed", "retry", "gap"]
     message: str
     at: datetime
 
@@ -249,7 +258,7 @@ class RunResult:
     """How a run ended. A failed run is a value like any other.
 
     Attributes:
-        kind: validate, provision, cleanup, gather, plan or drift.
+        kind: validate, provision, cleanup, gather or look (for plans and drift).
         run_id: names the run on the server, too.
         status: how it ended.
         steps: one result for each step, in order.

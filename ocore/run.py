@@ -30,9 +30,20 @@ if TYPE_CHECKING:
     from ocore.hostkeys import HostKey
     from ocore.models import Server
     from ocore.recorder import Recorder
+    from ocore.sandbox import Isolation
     from ocore.transport import Process, Transport
 
-_ENDED: Final = {"ok", "changed", "skipped", "failed", "retry", "warning", "started"}
+
+# The login answers these before Ansible starts.
+_ANSWERED: Final = ("connect", "privileges")
+# After these something of ours may still be at work on the server.
+_STOPPED: Final = frozenset(
+    {ErrorCode.CANCELLED, ErrorCode.INTERNAL, ErrorCode.RUN_TIMEOUT, ErrorCode.STEP_TIMEOUT, ErrorCode.WORKER_LOST}
+)
+_LEFT: Final = (
+    "The server did not answer when what the run had started there was to be ended; the next provision or cleanup "
+    "ends what is left."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,8 @@ class Kind:
         steps: the steps that have results.
         tags: Ansible's tags, to play only part of the playbook.
         drains: whether left-overs of earlier runs are ended first.
-        reads: further steps that are only looked at.
+        installs_python: whether a host without Python gets one.
+        reads: the steps that are looked at before anything runs.
 
     """
 
@@ -54,6 +66,7 @@ class Kind:
     steps: tuple[str, ...]
     tags: tuple[str, ...] = ()
     drains: bool = False
+    installs_python: bool = False
     reads: tuple[str, ...] = ()
 
 
@@ -105,8 +118,9 @@ class Run:
         self._key: HostKey | None = None
         self._process: Process | None = None
         self._where = ""
-        self._parser = EventParser(random.token_hex(16), (*kind.steps, *kind.reads), self._scrub)
+        self._parser = EventParser(random.token_hex(16), tuple(dict.fromkeys((*kind.steps, *kind.reads))), self._scrub)
         self._facts_seen: dict[str, Any] | None = None
+        self._isolation: Isolation = "full"
 
     def go(self, variables: dict[str, Any] | None = None, *, check: bool = False) -> RunResult:
         """Make the run and return how it ended; raise only what the caller's recorder raised."""
@@ -118,10 +132,13 @@ class Run:
             self._play(self._enter(), variables or {}, check=check)
         except Stopped as stopped:
             failure = stopped.failure
+        except Exception as error:  # noqa: BLE001 - a failed run is a value, also where the failure is ours
+            words = self._scrub.plain(f"{type(error).__name__}: {error}", 300)
+            failure = Failure(ErrorCode.INTERNAL, f"oCore itself failed: {words}.")
         except BaseException:
-            self._end(self._kind.drains)
+            self._end(stopped=True)
             raise
-        self._end(drained=failure is not None and self._ran_on_server(failure))
+        self._end(stopped=failure is not None and failure.code in _STOPPED)
         self._ledger.close(failure)
         if self._ledger.broken:
             raise RecorderError("the recorder raised; the run was stopped") from self._ledger.broken
@@ -150,7 +167,7 @@ class Run:
         if login.failure:
             raise Stopped(login.failure)
         self._ledger.finish("privileges", login.privileges)
-        if not login.interpreter and not self._kind.drains:
+        if not login.interpreter and not self._kind.installs_python:
             self._ledger.begin("detect")
             raise Stopped(Failure(ErrorCode.PYTHON_MISSING, "The host has no Python 3 that Ansible can use."))
         return login
@@ -213,38 +230,37 @@ class Run:
             self._facts_seen = self._parser.facts
             specs = parse_specs(self._parser.facts)
             self._ledger.tell(lambda recorder: recorder.facts(specs))
-        self._stop_if_broken()
+        if self._ledger.idle:
+            self._stop_if_broken()
 
     def _act(self, seen: Seen) -> None:
-        if seen.kind == "marked":
-            if seen.step == "detect" and self._parser.facts is None:
-                raise Stopped(Failure(ErrorCode.STEP_FAILED, "The server's facts did not arrive, or were too large."))
-            self._ledger.finish(seen.step, "", self._parser.tallies[seen.step], self._parser.reading)
-            return
-        if seen.step and seen.kind == "started":
+        """Enter one thing that was seen. A task that failed decides nothing yet: its role may rescue it."""
+        if seen.step:
             self._ledger.reach(seen.step, self._parser.reading)
-        if seen.kind in _ENDED:
+        if seen.kind != "marked":
             self._ledger.event(seen)
-        if seen.kind in {"failed", "unreachable"}:
-            tally = self._parser.tallies.get(seen.step)
-            if tally is not None and tally.failure is not None:
-                self._ledger.reach(seen.step, self._parser.reading)
-                raise Stopped(tally.failure)
+            return
+        if seen.step == "detect" and self._parser.facts is None:
+            raise Stopped(Failure(ErrorCode.STEP_FAILED, "The server's facts did not arrive, or were too large."))
+        self._ledger.finish(seen.step, "", self._parser.tallies[seen.step], self._parser.reading)
 
     def _conclude(self, end: dict[str, Any]) -> None:
         """Decide, from the return code and the markers, how the play ended."""
         if end.get("code") != 0:
             words = self._parser.complaint or f"Ansible ended with code {end.get('code')} ({end.get('status')})."
-            raise Stopped(Failure(ErrorCode.INTERNAL, words))
-        due = set(self._parser.reading.due) if not self._kind.reads else set()
-        must = [*(one for one in self._kind.steps if BY_NAME[one].validates or one == "cleanup"), *due]
-        missing = [one for one in must if one not in {"connect", "privileges"} and not self._parser.tallies[one].marked]
+            raise Stopped(self._parser.failure or Failure(ErrorCode.INTERNAL, words))
+        if self._kind.reads and not self._parser.reading.steps:
+            raise Stopped(Failure(ErrorCode.INTERNAL, "The server's state was not read."))
+        missing = [one for one in self._must_be_marked() if not self._parser.tallies[one].marked]
         if missing:
             words = f"Ansible ended well, but without the marker of: {', '.join(missing)}."
             raise Stopped(Failure(ErrorCode.INTERNAL, words))
-        if self._kind.reads and not self._parser.reading.steps:
-            raise Stopped(Failure(ErrorCode.INTERNAL, "The server's state was not read."))
         self._ledger.settle(self._parser.reading)
+
+    def _must_be_marked(self) -> list[str]:
+        """Return the steps of this run that are no success without their marker: all but those that were already so."""
+        so = set(self._parser.reading.steps) - set(self._parser.reading.due)
+        return [one for one in self._kind.steps if one not in so and one not in _ANSWERED]
 
     # --- the process ----------------------------------------------------------------------------------------------
 
@@ -276,23 +292,15 @@ class Run:
         if self._ledger.broken is not None:
             raise Stopped(Failure(ErrorCode.CANCELLED, "The recorder raised; the run was stopped."))
 
-    def _ran_on_server(self, failure: Failure) -> bool:
-        """Tell whether something of ours may still be at work on the server."""
-        return self._ledger.began("detect") and failure.code in {
-            ErrorCode.CANCELLED,
-            ErrorCode.RUN_TIMEOUT,
-            ErrorCode.STEP_TIMEOUT,
-            ErrorCode.WORKER_LOST,
-        }
-
-    def _end(self, drained: bool) -> None:  # noqa: FBT001 - private
-        """End the process tree here; where something may be left on the server, end that, too."""
-        isolation = self._process.isolation if self._process else "full"
+    def _end(self, *, stopped: bool) -> None:
+        """End the process tree here; where a stop may have left something on the server, end that, too."""
         if self._process is not None:
+            self._isolation = self._process.isolation
             self._process.end()
-        self._isolation = isolation
-        if drained and self._key is not None and self._where:
-            drain(self._transport, self._server, self._where, self._key)
+        if not stopped or self._key is None or not self._ledger.began("detect"):
+            return
+        if not drain(self._transport, self._server, self._where, self._key):
+            self._parser.notes.append(_LEFT)
 
     def _result(self, failure: Failure | None) -> RunResult:
         return RunResult(

@@ -5,25 +5,42 @@ The only module that knows ansible_runner. It runs inside the sandbox.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
-import ansible_runner
+from ansible_runner.interface import init_runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-def run(
-    folder: Path, playbook: Path, flags: str, environment: dict[str, str], handle: Callable[[dict[str, Any]], None]
-) -> tuple[int, str]:
+
+def _refuse_odd_names(runner: Any) -> None:
+    """Pass over events with a name that is no UUID.
+
+    ansible-runner reads, and then removes, a file whose path it makes of an event's name; a host can print an event.
+    """
+    take = runner.event_callback
+
+    def take_named(event: dict[str, Any]) -> None:
+        name = event.get("uuid")
+        if name is None or (isinstance(name, str) and _NAME.fullmatch(name)):
+            take(event)
+
+    runner.event_callback = take_named
+
+
+def run(folder: Path, environment: dict[str, str], handle: Callable[[dict[str, Any]], None]) -> tuple[int, str]:
     """Run one playbook and return Ansible's exit code and ansible-runner's word for it.
+
+    Which playbook, and how, the program `ansible-playbook` that is first on the environment's PATH is told by others
+    (see `ocore/inside/ready.py`).
 
     Args:
         folder: an empty folder for ansible-runner's own files.
-        playbook: the playbook's path.
-        flags: further arguments; no secret may be among them.
-        environment: Ansible's settings.
+        environment: Ansible's settings, and PATH.
         handle: is called with every event; must neither wait nor raise, or events would be lost.
 
     """
@@ -32,10 +49,9 @@ def run(
         handle(event)
         return False  # so that ansible-runner writes no file of the event
 
-    result = ansible_runner.run(
+    runner = init_runner(
         private_data_dir=str(folder),
-        playbook=str(playbook),
-        cmdline=flags,
+        playbook="told-later.yml",
         # ansible-runner switches host key checking off unless told otherwise.
         envvars=environment | {"ANSIBLE_HOST_KEY_CHECKING": "True"},
         event_handler=keep_none,
@@ -46,4 +62,6 @@ def run(
         suppress_env_files=True,
         settings={"pexpect_timeout": 1},
     )
-    return int(result.rc), str(result.status)
+    _refuse_odd_names(runner)
+    runner.run()
+    return int(runner.rc), str(runner.status)

@@ -26,17 +26,21 @@ _HIDDEN: Final = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/dev/shm")  # n
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@functools.cache
 def isolation() -> Isolation:
     """Tell what this machine allows: namespaces ("full"), or only a supervisor ("reduced")."""
-    if shutil.which("bwrap") is None:
-        return "reduced"
-    probe = ["bwrap", *_namespaces(), "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
     try:
-        done = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+        return "full" if _namespaces_work() else "reduced"
     except (OSError, subprocess.TimeoutExpired):
-        return "reduced"
-    return "full" if done.returncode == 0 else "reduced"
+        return "reduced"  # for this run; the next one asks again
+
+
+@functools.cache
+def _namespaces_work() -> bool:
+    if shutil.which("bwrap") is None:
+        return False
+    probe = ["bwrap", *_namespaces(), "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
+    done = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    return done.returncode == 0
 
 
 def _namespaces() -> list[str]:
@@ -110,4 +114,4 @@ def _shared_work() -> str:
     for folder in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):  # noqa: S108 - the folder is made with mkdtemp
         if folder and os.access(folder, os.W_OK):
             return folder
-    return "/tmp"  # noqa: S108 - the folder is made with mkdtemp
+    raise OSError("there is no memory-backed folder for a run's files (XDG_RUNTIME_DIR or /dev/shm)")

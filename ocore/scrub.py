@@ -9,6 +9,8 @@ import shlex
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from ocore.text import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -41,6 +43,10 @@ class Scrubber:
         spellings = {one for secret in secrets for one in _spellings(secret) if len(one) >= SHORTEST}
         longest_first = sorted(spellings, key=lambda one: (-len(one), one))
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def plain(self, text: str, most: int) -> str:
+        """Return a text from outside: safe to show, and without secrets, also where control characters split them."""
+        return self(plain(self(text), most))
 
     def __call__(self, text: str) -> str:
         """Return the text without the secrets, and without anything that looks like a private key."""

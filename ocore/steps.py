@@ -29,16 +29,18 @@ class Step:
     validates: bool = False
 
 
+_ALL_CHANGES: Final = ("packages", "docker", "runtime", "proxy")
 STEPS: Final = (
     Step("connect", "resolve, connect, check the host key, log in", 60, validates=True),
     Step("privileges", "become root, by sudo where the user is another", 60, validates=True),
-    Step("detect", "read the hardware and the operating system", 180, validates=True),
+    # Where there is no Python, it is installed first; the lock of the package manager may be held for long.
+    Step("detect", "read the hardware and the operating system", 1200, validates=True),
     Step("preflight", "check what the server must have, before anything is changed", 180, validates=True),
     Step("packages", "install the base packages", 1500),
     Step("docker", "install and configure Docker", 1500, needs=("packages",)),
     Step("runtime", "make the directories, the network and the marker file", 300, needs=("docker",)),
     Step("proxy", "run the reverse proxy", 900, needs=("runtime",)),
-    Step("verify", "check by other means that the server does what it should", 300, needs=("proxy",)),
+    Step("verify", "check by other means that the server does what it should", 300, needs=_ALL_CHANGES),
 )
 
 CLEANUP: Final = (

@@ -8,8 +8,8 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from ocore import address, sandbox
@@ -63,7 +63,8 @@ class SandboxedProcess:
 
     def __init__(self, agent_socket: str | None) -> None:
         self.isolation = sandbox.isolation()
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
+        # In memory, as everything of a run is.
+        self._stderr: IO[bytes] = os.fdopen(os.memfd_create("complaints"), "w+b")
         self._process = sandbox.spawn(agent_socket=agent_socket, stderr=self._stderr)
 
     def order(self, order: dict[str, Any]) -> None:
@@ -108,8 +109,10 @@ class SandboxedProcess:
                 self._process.stdin.close()
         if self._process.poll() is None:
             # With namespaces the kernel ends the rest; without, the supervisor does, and needs to be asked.
-            full = self.isolation == "full"
-            self._process.send_signal(signal.SIGKILL if full else signal.SIGTERM)
+            if self.isolation == "full":
+                _kill_sandbox(self._process.pid)
+            else:
+                self._process.terminate()
             try:
                 self._process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
@@ -131,6 +134,21 @@ class SandboxedProcess:
             while selector.select(max(0.0, deadline - time.monotonic())):
                 if not os.read(self._process.stdout.fileno(), 65536):
                     return
+
+
+def _kill_sandbox(pid: int) -> None:
+    """Kill bubblewrap and, by name, the process that it has made inside.
+
+    The inner one dies with the outer one, but for its first moments, in which it would wait for ever for a parent that
+    is gone.
+    """
+    os.kill(pid, signal.SIGSTOP)  # so that it makes no more of them
+    inside = []
+    with contextlib.suppress(OSError):
+        inside = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    for one in (pid, *map(int, inside)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
 
 
 class SshTransport:

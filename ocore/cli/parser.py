@@ -46,6 +46,7 @@ _EPILOG: Final = "\n".join(
 )
 # The options that matter where a server is reached but not provisioned.
 _REACHING: Final = ("allow_loopback",)
+_CLEANING: Final = (*_REACHING, "lock_timeout")
 _SECRETS: Final = ("--pass", "--sudo-pass", "-p")
 
 
@@ -117,7 +118,7 @@ def _add_changing(subparsers: Subparsers) -> None:
     provision = _add_run(subparsers, "provision", commands.provision)
     add_selection(provision)
     provision.add_argument("--check", action="store_true", help="change nothing, but say what would change")
-    _add_run(subparsers, "cleanup", commands.cleanup, _REACHING)
+    _add_run(subparsers, "cleanup", commands.cleanup, _CLEANING)
 
 
 def _add_reading(subparsers: Subparsers) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Final
 from ocore.inside import login, playing, supervisor
 from ocore.inside.channel import Channel
 
-MEMORY: Final = 1024 * 2**20
+# For each process: so that all of them together stay below 1 GiB, whatever a host sends.
+MEMORY: Final = 768 * 2**20
 FILE: Final = 256 * 2**20
 
 
@@ -27,12 +28,15 @@ def _limit() -> None:
 def _obey(channel: Channel, work: Path) -> None:
     """Carry out the orders, one after the other."""
     session: login.Session | None = None
+    player: playing.Player | None = None
     for line in sys.stdin.buffer:
         order: dict[str, Any] = json.loads(line)
         if order["op"] == "login":
+            if order["plays"]:
+                player = playing.Player(work, channel)
             session = login.log_in(work, order, channel)
-        elif order["op"] == "play" and session is not None:
-            playing.play(work, order, session, channel)
+        elif order["op"] == "play" and session is not None and player is not None:
+            player.play(order, session)
 
 
 def main() -> int:

@@ -188,7 +188,5 @@ def log_in(work: Path, order: dict[str, Any], channel: Channel) -> Session:
     command = ["ssh", *flags, "-o", f"ControlPath={control}", *reach]
     feed = f"{becoming}\n".encode() if becoming else b""
     code, out, err = _run([*command, remote], feed, env)
-    channel.say(
-        {"type": "login", "code": code, "answers": parse(out), "stderr": err[-4000:].decode("utf-8", "replace")}
-    )
+    channel.say({"type": "login", "code": code, "answers": parse(out), "stderr": err[:4000].decode("utf-8", "replace")})
     return Session(flags, str(control), command)

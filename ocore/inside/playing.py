@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
+from queue import Queue
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ocore import content, runner
@@ -19,28 +24,18 @@ ANSWERED: Final = "connect,privileges"
 MAX_EVENT: Final = 128 * 1024
 
 
-def _environment(work: Path, session: Session) -> dict[str, str]:
-    """Return Ansible's settings: those of `ansible.cfg`, and what only a run knows."""
-    return {
-        "ANSIBLE_CONFIG": str(content.root() / "ansible.cfg"),
-        "ANSIBLE_HOME": str(work / "ansible"),
-        "ANSIBLE_LOCAL_TEMP": str(work / "local"),
-        "ANSIBLE_REMOTE_TEMP": "~/.ocore/tmp",
-        "ANSIBLE_SSH_ARGS": " ".join(session.ssh_flags),
-        # The login's own connection: one handshake for the whole run, and no other run can use it.
-        "ANSIBLE_SSH_CONTROL_PATH": session.control,
-        "ANSIBLE_NO_TARGET_SYSLOG": "True",
-        "MAX_EVENT_RES": str(MAX_EVENT),
-    }
+def _skipped(order: dict[str, Any]) -> str:
+    """Return the tags of what needs no look: a task that is skipped by its condition still costs a process."""
+    return ANSWERED if order["variables"].get("ocore_bootstrap_python") else f"{ANSWERED},python"
 
 
-def _flags(work: Path, order: dict[str, Any]) -> str:
-    flags = ["-i", str(work / "inventory.yml"), "-e", f"@{work / 'variables.json'}", "--skip-tags", ANSWERED]
+def _flags(work: Path, order: dict[str, Any]) -> list[str]:
+    flags = ["-i", str(work / "inventory.yml"), "-e", f"@{work / 'variables.json'}", "--skip-tags", _skipped(order)]
     if order["tags"]:
         flags += ["--tags", ",".join(order["tags"])]
     if order["check"]:
         flags += ["--check", "--diff"]
-    return " ".join(flags)
+    return flags
 
 
 def literal(value: Any) -> Any:
@@ -50,20 +45,70 @@ def literal(value: Any) -> Any:
     return [literal(one) for one in value] if isinstance(value, list) else value
 
 
-def play(work: Path, order: dict[str, Any], session: Session, channel: Channel) -> None:
-    """Run one playbook; say every event that matters, and at the end how Ansible ended."""
-    (work / "inventory.yml").write_text(order["inventory"], encoding="utf-8")
-    variables = {name: literal(value) for name, value in order["variables"].items()}
-    (work / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
-    folder = work / "runner"
-    folder.mkdir()
+class Player:
+    """Ansible, for one play: it begins to load when this is made, so that it is ready when the login is done."""
 
-    def handle(event: dict[str, Any]) -> None:
+    def __init__(self, work: Path, channel: Channel) -> None:
+        self._work = work
+        self._channel = channel
+        self._ended: Queue[tuple[int, str]] = Queue(1)
+        orders = work / "orders"
+        os.mkfifo(orders)
+        # Open for both, so that this side never waits for the other one.
+        self._orders = os.open(orders, os.O_RDWR)
+        Thread(target=self._run, args=(orders,), name="player", daemon=True).start()
+
+    def _run(self, orders: Path) -> None:
+        folder, programs = self._work / "runner", self._work / "programs"
+        folder.mkdir()
+        programs.mkdir()
+        program = programs / "ansible-playbook"
+        program.write_text(
+            f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m ocore.inside.ready\n", encoding="utf-8"
+        )
+        program.chmod(0o700)
+        environment = self._environment() | {
+            "OCORE_ORDERS": str(orders),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+        }
+        ended = (1, "error")
+        try:
+            ended = runner.run(folder, environment, self._handle)
+        finally:
+            self._ended.put(ended)
+
+    def _environment(self) -> dict[str, str]:
+        """Return Ansible's settings: those of `ansible.cfg`, and what only a run knows."""
+        return {
+            "ANSIBLE_CONFIG": str(content.root() / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self._work / "ansible"),
+            # The other plugins would only be asked whether the file is theirs.
+            "ANSIBLE_INVENTORY_ENABLED": "yaml",
+            "ANSIBLE_LOCAL_TEMP": str(self._work / "local"),
+            "ANSIBLE_REMOTE_TEMP": "~/.ocore/tmp",
+            "ANSIBLE_NO_TARGET_SYSLOG": "True",
+            "MAX_EVENT_RES": str(MAX_EVENT),
+        }
+
+    def _handle(self, event: dict[str, Any]) -> None:
         answer = slim(event)
         if answer is not None:
-            channel.say(answer, detail=is_detail(answer))
+            self._channel.say(answer, detail=is_detail(answer))
 
-    playbook = content.playbook(order["playbook"])
-    code, status = runner.run(folder, playbook, _flags(work, order), _environment(work, session), handle)
-    session.tidy()
-    channel.say({"type": "end", "code": code, "status": status})
+    def play(self, order: dict[str, Any], session: Session) -> None:
+        """Run one playbook; say every event that matters, and at the end how Ansible ended."""
+        (self._work / "inventory.yml").write_text(order["inventory"], encoding="utf-8")
+        variables = {name: literal(value) for name, value in order["variables"].items()}
+        (self._work / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
+        told = {
+            "arguments": [*_flags(self._work, order), str(content.playbook(order["playbook"]))],
+            "environment": {
+                "ANSIBLE_SSH_ARGS": " ".join(session.ssh_flags),
+                # The login's own connection: one handshake for the whole run, and no other run can use it.
+                "ANSIBLE_SSH_CONTROL_PATH": session.control,
+            },
+        }
+        os.write(self._orders, json.dumps(told).encode() + b"\n")
+        code, status = self._ended.get()
+        session.tidy()
+        self._channel.say({"type": "end", "code": code, "status": status})

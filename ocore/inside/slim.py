@@ -15,14 +15,13 @@ MAX_NUMBER: Final = 2**63 - 1
 
 # What a task's result may tell us. `ansible_facts` is cut to our own fact.
 RESULT_KEYS: Final = (
-    "attempts", "censored", "changed", "due", "findings", "look", "module_stderr", "msg", "notes", "rc", "retries",
-    "skip_reason", "stderr", "stdout", "warnings",
+    "attempts", "censored", "changed", "due", "findings", "look", "module_stderr", "msg", "notes", "stderr", "stdout",
+    "warnings",
 )  # fmt: skip
 EVENTS: Final = frozenset(
     {
         "playbook_on_start",
         "playbook_on_task_start",
-        "playbook_on_stats",
         "runner_on_failed",
         "runner_on_ok",
         "runner_on_skipped",
@@ -90,7 +89,7 @@ def slim(event: dict[str, Any]) -> dict[str, Any] | None:
     answer = {
         "type": "event",
         "event": kind,
-        **{name: _word(data.get(name)) for name in ("playbook_uuid", "task", "role", "task_action")},
+        **{name: _word(data.get(name)) for name in ("playbook_uuid", "task", "role")},
         "ignore_errors": data.get("ignore_errors") is True,
         "result": _result(data.get("res")),
     }

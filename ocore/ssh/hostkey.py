@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import shutil
 import socket
 import subprocess
@@ -103,14 +104,28 @@ def _ask(address: str, port: int, user: str, flags: list[str]) -> str | Failure:
         return Failure(ErrorCode.INTERNAL, "The OpenSSH client (ssh) is not installed on this machine.")
     with asking:
         try:
-            while time.monotonic() < deadline:
-                patience.check()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    _, said = asking.communicate(timeout=patience.TICK)
-                    return plain(said[-2000:].decode(errors="replace"), 300).rstrip(".")
+            said = _said(asking, deadline)
         finally:
             asking.kill()
+    if said is not None:
+        return plain(said.decode(errors="replace"), 300).rstrip(".")
     return Failure(ErrorCode.CONNECT_TIMEOUT, f"{address} port {port} stopped answering during the key exchange.")
+
+
+def _said(asking: subprocess.Popen[bytes], deadline: float) -> bytes | None:
+    """Return what a program prints to standard error until it ends, or says too much; None where it takes too long."""
+    assert asking.stderr is not None  # noqa: S101 - for the type checker
+    said = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(asking.stderr, selectors.EVENT_READ)
+        while time.monotonic() < deadline:
+            patience.check()
+            if selector.select(patience.TICK):
+                more = os.read(asking.stderr.fileno(), 4096)
+                said += more
+                if not more or len(said) > MAX_GREETING:
+                    return said
+    return None
 
 
 def find(address: str, port: int, user: str, fingerprint: str) -> HostKey | Failure:

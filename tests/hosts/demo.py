@@ -9,6 +9,7 @@ import time
 import urllib.request
 
 from tests import hosts
+from tests.hosts import state
 
 NAME = "demo"
 
@@ -28,7 +29,8 @@ def _host() -> hosts.Host:
 
 def _provision(host: hosts.Host, *arguments: str) -> int:
     command = [sys.executable, "-m", "ocore", "provision", host.target, "--key", str(host.key_file)]
-    command += ["--allow-loopback", "--proxy", "caddy", *arguments]
+    # The host's key is pinned beside the host: its port may be another machine's tomorrow.
+    command += ["--state-dir", str(state.directory("demo")), "--allow-loopback", "--proxy", "caddy", *arguments]
     print("\n$ ocore " + " ".join(command[3:]) + "\n", flush=True)
     return subprocess.run(command, check=False).returncode
 

@@ -13,7 +13,10 @@ from tests.unit import streams
 from tests.unit.streams import begin, end, event, lines, login, look, mark, server, task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
+
+    from ocore.transport import Process
 
 
 def provision(*answers: dict[str, object], hang: bool = False, **arguments: object) -> ocore.RunResult:
@@ -113,6 +116,67 @@ def test_a_role_names_its_own_code() -> None:
     assert result.error.code is ocore.ErrorCode.STEP_FAILED
 
 
+def test_a_rescued_failure_is_no_failure() -> None:
+    """A role that rescues a failed task goes on to its marker, and the step succeeds."""
+    failed = event("runner_on_failed", "Restart Docker", "docker", msg="no")
+    rescue = task("docker", "Put the old configuration back", changed=True)
+    result = provision(*begin(), look("docker"), *task("docker", "Ask"), failed, *rescue, mark("docker"), end())
+
+    assert result.ok
+    assert statuses(result)["docker"] == "success"
+
+
+def test_what_a_rescue_says_is_the_runs_error() -> None:
+    """Where the rescue fails with a code of its own, that is the error, and not what it tried to rescue."""
+    failed = event("runner_on_failed", "Read the facts", "detect", msg="/usr/bin/python3: not found")
+    coded = event("runner_on_failed", "Say why", "detect", msg="[python_missing] There is no Python on the server.")
+    result = provision(login(), event("playbook_on_start"), failed, coded, end(2))
+
+    assert result.error == ocore.Failure(ocore.ErrorCode.PYTHON_MISSING, "There is no Python on the server.")
+    assert statuses(result)["detect"] == "failed"
+
+
+def test_a_failure_between_the_steps_keeps_its_code() -> None:
+    """A task outside any role that fails or loses the host is not called internal."""
+    lost = event("runner_on_unreachable", "Look at what is already so", msg="Connection reset")
+    result = provision(*begin(), lost, end(4))
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.CONNECTION_LOST
+
+
+def test_a_run_that_did_not_look_is_no_success() -> None:
+    """Code 0 without a reading is a failure: nothing is known to be so."""
+    result = provision(*begin(), end())
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.INTERNAL
+
+
+def test_a_dropped_start_does_not_hide_a_step() -> None:
+    """A step whose tasks' starts were dropped on the way is still seen to run, by whatever arrived."""
+    arrived = event("runner_on_ok", "Install", "docker", changed=True)
+    result = provision(*begin(), look("docker"), arrived, mark("docker"), end())
+
+    assert statuses(result)["docker"] == "success"
+    assert statuses(result)["packages"] == "unchanged"
+
+
+def test_what_goes_wrong_inside_is_a_value_too() -> None:
+    """An error of our own ends the run as internal, with every step accounted for."""
+
+    class Broken(ReplayTransport):
+        def start(self, server: ocore.Server) -> Process:  # noqa: ARG002 - the protocol's shape
+            raise OSError("no more processes")
+
+    result = ocore.provision(server(), transport=Broken(lines()))
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.INTERNAL
+    assert "no more processes" in result.error.message
+    assert len(result.steps) == 9
+
+
 def test_an_unreachable_host_is_a_lost_connection() -> None:
     """Unreachable in the middle of a run is connection_lost."""
     lost = event("runner_on_unreachable", "Install", "docker", msg="Connection reset")
@@ -170,6 +234,46 @@ def test_a_recorder_that_raises_stops_the_run() -> None:
 
     assert isinstance(caught.value.__cause__, OSError)
     assert told == ["connect", "privileges", "detect"]
+
+
+def test_a_recorder_that_raises_lets_the_step_end() -> None:
+    """A step that changes the server is not cut off because a log is full: the run stops after its marker."""
+    seen: list[str] = []
+
+    class Broken(ocore.NullRecorder):
+        def task_event(self, event: ocore.TaskEvent) -> None:
+            if event.step == "docker":
+                raise OSError("disk full")
+
+        def step_finished(self, result: ocore.StepResult) -> None:
+            seen.append(result.step)
+
+    transport = _Counting(
+        lines(*begin(), look("docker"), *task("docker", "Ask"), mark("docker"), *task("runtime", "No"))
+    )
+    with pytest.raises(ocore.RecorderError):
+        ocore.provision(server(), transport=transport, recorder=Broken())
+
+    # The marker was taken in, and nothing after it but the login that ends what may be left on the server.
+    assert transport.given == len(begin()) + 1 + 2 + 1 + 1
+
+
+class _Counting(ReplayTransport):
+    """Counts the answers that a run took."""
+
+    given = 0
+
+    def start(self, server: ocore.Server) -> Process:
+        process = super().start(server)
+        answers = process.answers
+
+        def counted() -> Iterator[dict[str, object] | None]:
+            for answer in answers():
+                self.given += 1
+                yield answer
+
+        process.answers = counted  # type: ignore[method-assign]
+        return process
 
 
 def test_a_changed_key_stops_before_any_credential() -> None:

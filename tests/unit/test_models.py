@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import socket
+import tempfile
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,15 +30,33 @@ from ocore.models import (
 )
 from tests.unit.keymaker import private_key, public_key
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 LOGIN = Credentials(password="p")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def test_credentials_take_exactly_one_way_to_log_in() -> None:
+@pytest.fixture
+def agent() -> Iterator[str]:
+    """Return the path of a socket; pytest's own folders are too long for one."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/agent")
+        yield f"{folder}/agent"
+
+
+@pytest.mark.parametrize("path", ["agent", "/nowhere/agent", "/tmp/a b", "/tmp/%h", "/dev/null"])
+def test_an_agent_must_be_a_socket(path: str) -> None:
+    """What is no socket, or would be read as something else in ssh's options, is refused by name."""
+    with pytest.raises(ConfigError, match="agent_socket"):
+        Credentials(agent_socket=path)
+
+
+def test_credentials_take_exactly_one_way_to_log_in(agent: str) -> None:
     """None, or two at a time, is an error that says which there are."""
     for given in (
         {},
-        {"password": "p", "agent_socket": "/run/agent"},
+        {"password": "p", "agent_socket": agent},
         {"private_key": private_key("ed25519"), "password": "p"},
     ):
         with pytest.raises(ConfigError, match="exactly one of private_key, password, agent_socket") as caught:
@@ -53,10 +73,10 @@ def test_credentials_never_show_a_secret() -> None:
             assert "PRIVATE KEY" not in shown
 
 
-def test_credentials_know_their_secrets() -> None:
+def test_credentials_know_their_secrets(agent: str) -> None:
     """Every secret is listed, so that it can be taken out of texts."""
     assert Credentials(password="a", sudo_password="b").secrets == ("a", "b")
-    assert Credentials(agent_socket="/run/agent").secrets == ()
+    assert Credentials(agent_socket=agent).secrets == ()
 
 
 def test_sudo_is_given_the_login_password_where_it_has_none_of_its_own() -> None:
@@ -122,7 +142,7 @@ def test_a_server_is_written_as_people_write_it() -> None:
         {"minimum_memory_mb": -1},
         {"minimum_disk_gb": 1.5},
         {"lock_timeout": True},
-        {"lock_timeout": 3601},
+        {"lock_timeout": 1201},
         {"apt_proxy": "ftp://x"},
         {"apt_proxy": "http://x:1/;id"},
         {"apt_proxy": 'http://x"\n'},

@@ -40,3 +40,9 @@ def test_a_line_of_our_key_goes() -> None:
 def test_a_text_without_secrets_stays() -> None:
     """Nothing else is touched."""
     assert Scrubber(["hunter22"])("plain text") == "plain text"
+
+
+def test_control_characters_do_not_hide_a_secret() -> None:
+    """A secret that the other side splits with what is taken out later is taken out, too."""
+    for split in ("hunter\x1b[0m22", "hunt\u200ber22", "hunter\x0022"):
+        assert Scrubber(["hunter22"]).plain(f"a {split} b", 100) == f"a {HIDDEN} b"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,8 +74,11 @@ def test_a_password_is_asked_for(ocore: Ocore) -> None:
 
 def test_an_agent_is_found_by_its_variable(ocore: Ocore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's ssh-agent is the one that SSH_AUTH_SOCK names."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
-    assert login(ocore, "--agent").agent_socket == "/run/agent"
+    # pytest's own folders are too long for a socket's path.
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(f"{folder}/agent")
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"{folder}/agent")
+        assert login(ocore, "--agent").agent_socket == f"{folder}/agent"
 
 
 def test_the_sudo_password_has_ways_of_its_own(ocore: Ocore, key_file: str, secret: Callable[[str], str]) -> None:

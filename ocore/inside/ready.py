@@ -1,0 +1,48 @@
+"""ansible-playbook, loaded before it is known what it is to play: loading takes about as long as logging in.
+
+`playing` puts a program named ansible-playbook that starts this first on ansible-runner's PATH.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+# What every play of ours needs, and Ansible would load one after the other when it comes to it.
+MODULES: Final = (
+    "ansible.cli.playbook",
+    "ansible.executor.playbook_executor",
+    "ansible.plugins.action.normal",
+    "ansible.plugins.connection.ssh",
+    "ansible.plugins.inventory.yaml",
+    "ansible.plugins.shell.sh",
+    "ansible.plugins.strategy.linear",
+)
+
+
+def main() -> NoReturn:
+    """Load Ansible, wait for the arguments, and play."""
+    for name in MODULES:
+        importlib.import_module(name)
+    with Path(os.environ.pop("OCORE_ORDERS")).open(encoding="utf-8") as orders:
+        order = json.loads(orders.readline())
+    os.environ.update(order["environment"])
+    from ansible.cli.playbook import PlaybookCLI  # noqa: PLC0415 - it was loaded above
+
+    code: object = 0
+    try:
+        PlaybookCLI.cli_executor(["ansible-playbook", *order["arguments"]])
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Nothing is left to be done: the folder of temporary files goes with the run.
+    os._exit(code if isinstance(code, int) else 1)
+
+
+if __name__ == "__main__":
+    main()
