@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 SECONDS: Final = 4.0
 
 
-def drain(transport: Transport, server: Server, where: str, key: HostKey) -> bool:
-    """End left-overs on the server; False where it did not answer in time (then the next run does it)."""
+def drain(transport: Transport, server: Server, where: str, key: HostKey, run: str) -> bool:
+    """End what one run left on the server; False where it did not answer in time (then the next run does it)."""
     try:
         process = transport.start(server)
     except OSError:
         return False
     deadline = time.monotonic() + SECONDS
     try:
-        process.order(login_order(server, where, key, drains=True, plays=False))
+        process.order(login_order(server, where, key, run, drain="own", plays=False))
         for answer in process.answers():
             if answer is not None and answer.get("type") == "login":
-                return "end" in (answer.get("answers") or {})
+                answers = answer.get("answers") or {}
+                return "end" in answers and "undrained" not in answers
             if time.monotonic() > deadline:
                 return False
         return False

@@ -7,6 +7,7 @@ on this machine prints it, with a number that no host ever sees.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -160,7 +161,7 @@ class EventParser:
     def _take_in(self, result: dict[str, Any]) -> None:
         """Keep what our own modules report: readings, facts and notes."""
         if isinstance(result.get("look"), dict) and isinstance(result.get("due"), list):
-            self.reading = parse_reading(result, self._expected, self._text)
+            self.reading = _with_first_reasons(parse_reading(result, self._expected, self._text), self.reading)
         if isinstance(result.get("facts"), dict):
             self.facts = result["facts"]
         for name in ("notes", "warnings"):
@@ -206,6 +207,14 @@ class EventParser:
     def _complained(self, _step: str, event: dict[str, Any]) -> list[Seen]:
         self.complaint = self.complaint or self._text(event.get("text")).removeprefix("[ERROR]: ")
         return []
+
+
+def _with_first_reasons(reading: Reading, first: Reading) -> Reading:
+    """Return a later reading with the reasons for which its steps became due: by now they may be mended."""
+    for name, step in reading.steps.items():
+        if step.due and not step.reasons and name in first.steps:
+            reading.steps[name] = dataclasses.replace(step, reasons=first.steps[name].reasons)
+    return reading
 
 
 def _coded(message: str) -> Failure | None:

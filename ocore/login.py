@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ocore.errors import ErrorCode, Failure
 from ocore.ssh.words import meaning, sudo_meaning
@@ -43,14 +43,17 @@ class Login:
     failure: Failure | None = None
 
 
-def login_order(server: Server, where: str, key: HostKey, *, drains: bool, plays: bool = True) -> dict[str, Any]:
+def login_order(
+    server: Server, where: str, key: HostKey, run: str, *, drain: Literal["none", "own", "all"], plays: bool = True
+) -> dict[str, Any]:
     """Return the order to log in; it carries the credentials, and goes through a pipe only.
 
     Args:
         server: whose credentials are used.
         where: its address.
         key: the host key that it must have.
-        drains: whether left-overs of earlier runs are ended.
+        run: the run's id.
+        drain: whose left-overs are ended: nobody's, this run's, or those of all runs.
         plays: whether a playbook will follow.
 
     """
@@ -65,7 +68,8 @@ def login_order(server: Server, where: str, key: HostKey, *, drains: bool, plays
         "password": credentials.password,
         "agent_socket": credentials.agent_socket,
         "becoming": credentials.becoming if server.user != "root" else None,
-        "drain": drains,
+        "run": run,
+        "drain": drain,
         "plays": plays,
     }
 
@@ -77,26 +81,40 @@ def read_login(answer: dict[str, Any], server: Server, key: HostKey, scrub: Scru
     if "uid" not in answers:
         return Login(failure=_no_shell(answer, server, key, said))
     connected = f"Logged in to {server.address}"
+    failure = _not_root(answers, server.user, scrub) or _not_done(answers, server.user, said)
+    if failure:
+        return Login(connected, failure=failure)
     how = answers.get("become", "")
-    if how == "missing":
-        return Login(
-            connected, failure=Failure(ErrorCode.SUDO_MISSING, f"{server.user} is not root, and the host has no sudo.")
-        )
-    if how == "password" and "refused" not in answers and "given" not in answers and "end" not in answers:
-        words = f"sudo asks {server.user} for a password, and none was given."
-        return Login(connected, failure=Failure(ErrorCode.SUDO_PASSWORD_REQUIRED, words))
-    if "refused" in answers:
-        words = scrub.plain(answers["refused"], 300).rstrip(".")
-        return Login(connected, failure=Failure(sudo_meaning(words), f"sudo refused {server.user}: {words}."))
-    if "end" not in answers:
-        words = f"The login shell of {server.user} did not finish the probe{': ' + said if said else ''}."
-        return Login(connected, failure=Failure(ErrorCode.CONNECTION_LOST, words))
     return Login(
         connected,
         privileges=_HOW.get(how, how) + _drained(answers),
         becomes=how != "root",
         interpreter=_interpreter(answers.get("python", "")),
     )
+
+
+def _not_root(answers: dict[str, str], user: str, scrub: Scrubber) -> Failure | None:
+    """Return why the user did not become root."""
+    if "refused" in answers:
+        words = scrub.plain(answers["refused"], 300).rstrip(".")
+        return Failure(sudo_meaning(words), f"sudo refused {user}: {words}.")
+    if answers.get("become") == "missing":
+        return Failure(ErrorCode.SUDO_MISSING, f"{user} is not root, and the host has no sudo.")
+    if answers.get("become") == "password" and "given" not in answers and "end" not in answers:
+        return Failure(ErrorCode.SUDO_PASSWORD_REQUIRED, f"sudo asks {user} for a password, and none was given.")
+    return None
+
+
+def _not_done(answers: dict[str, str], user: str, said: str) -> Failure | None:
+    """Return why the probe is no ground to go on from."""
+    left = answers.get("undrained")
+    if left is not None:
+        words = f"{left} process(es) that an earlier run left on the server do not end; look at them there."
+        return Failure(ErrorCode.STEP_FAILED, words)
+    if "end" not in answers:
+        words = f"The login shell of {user} did not finish the probe{': ' + said if said else ''}."
+        return Failure(ErrorCode.CONNECTION_LOST, words)
+    return None
 
 
 def _no_shell(answer: dict[str, Any], server: Server, key: HostKey, said: str) -> Failure:

@@ -146,7 +146,7 @@ class ProvisionOptions:
         docker_source: where Docker comes from; auto: Docker's own repository where the host reaches it.
         minimum_memory_mb: validation refuses less MemTotal (MiB).
         minimum_disk_gb: validation refuses less free space for /var/lib/docker (GiB).
-        lock_timeout: seconds to wait for apt's lock and for cloud-init.
+        lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
         apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
         allow_loopback: whether a server may be this machine itself.
 

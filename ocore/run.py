@@ -9,7 +9,7 @@ import secrets as random
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from ocore import inventory, patience
 from ocore.drain import drain
@@ -156,7 +156,8 @@ class Run:
             self._stop.check()
             self._key = self._trusted_key()
             self._stop.check()
-        self._order(login_order(self._server, self._where, self._key, drains=self._kind.drains))
+        whose: Literal["all", "none"] = "all" if self._kind.drains else "none"
+        self._order(login_order(self._server, self._where, self._key, self._id, drain=whose))
         answer = next((one for one in self._answers() if one.get("type") == "login"), None)
         if answer is None:
             self._lost()
@@ -299,7 +300,7 @@ class Run:
             self._process.end()
         if not stopped or self._key is None or not self._ledger.began("detect"):
             return
-        if not drain(self._transport, self._server, self._where, self._key):
+        if not drain(self._transport, self._server, self._where, self._key, self._id):
             self._parser.notes.append(_LEFT)
 
     def _result(self, failure: Failure | None) -> RunResult:

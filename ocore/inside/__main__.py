@@ -33,7 +33,7 @@ def _obey(channel: Channel, work: Path) -> None:
         order: dict[str, Any] = json.loads(line)
         if order["op"] == "login":
             if order["plays"]:
-                player = playing.Player(work, channel)
+                player = playing.Player(work, order["run"], channel)
             session = login.log_in(work, order, channel)
         elif order["op"] == "play" and session is not None and player is not None:
             player.play(order, session)

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT: Final = 64 * 1024
 
-# Ends what earlier runs left on the server: processes by the cookie in their environment (or, for the shells around
-# them, in their command line). They are interrupted first, since Python then removes the folder that a module was
-# unpacked to; what goes on is killed, and its folder is removed unless somebody else's Ansible is at work, too. The
-# brackets keep the patterns from finding this very script.
+# Ends what runs left on the server, one run's or everybody's: processes by the cookie in their environment (or, for
+# the shells around them, in their command line). They are interrupted first, since Python then removes the folder that
+# a module was unpacked to; what goes on is killed, and its folder is removed unless somebody else's Ansible is at work,
+# too. The brackets keep the patterns from finding this very script.
 DRAIN: Final = r"""
-find_left() { { grep -lsz '^OCORE_RU[N]=' /proc/[0-9]*/environ; grep -lsz 'OCORE_RU[N]=' /proc/[0-9]*/cmdline; } |
-  sed 's,^/proc/,,; s,/.*,,' | sort -u | grep -vx $$; }
+find_left() {
+  { grep -lsz '^OCORE_RU[N]=@RUN@' /proc/[0-9]*/environ; grep -lsz 'OCORE_RU[N]=@RUN@' /proc/[0-9]*/cmdline; } |
+    sed 's,^/proc/,,; s,/.*,,' | sort -u | grep -vx $$
+}
 left=$(find_left)
 if [ -n "$left" ]; then
   for signal in INT TERM KILL KILL; do
@@ -38,7 +40,7 @@ if [ -n "$left" ]; then
   echo "ocore drained $(echo "$left" | wc -w)"
   rest=$(find_left); [ -z "$rest" ] || echo "ocore undrained $(echo "$rest" | wc -w)"
 fi
-rm -rf /root/.ocore
+rm -rf /root/.ocore/@RUN@
 """
 
 # A Python without these modules (Debian's minimal one) cannot run Ansible's.
@@ -59,14 +61,11 @@ if ! said=$( { eval "$ROOT /bin/sh -c \"\$2\"" >&3; } 2>&1 ); then
   echo "ocore refused $(echo "$said" | tr '\n' ' ')"; exit 0
 fi
 [ "$ROOT" != "sudo -S -p ''" ] || echo "ocore become given"
-[ -z "$3" ] || rm -rf "$HOME/.ocore"
+[ -z "$3" ] || rm -rf "$HOME/$3"
 for python in /usr/bin/python3 python3 /usr/libexec/platform-python python3.13 python3.12 python3.11; do
   found=$("$python" -c "$4" 2>/dev/null) || continue
   echo "ocore python $found"; break
 done
-echo "ocore os $(sed -n 's/^ID=//p' /etc/os-release | tr -d '"')"
-echo "ocore release $(sed -n 's/^VERSION_ID=//p' /etc/os-release | tr -d '"')"
-echo "ocore machine $(uname -m)"
 echo "ocore end 1"
 """
 
@@ -79,19 +78,21 @@ class Session:
         ssh_flags: ssh's options, without the control socket.
         control: path of the control socket.
         command: the whole ssh command, to which a remote command is added.
+        folder: in which Ansible keeps its files on the server, below the user's home.
 
     """
 
     ssh_flags: list[str]
     control: str
     command: list[str]
+    folder: str
 
     def tidy(self) -> None:
         """Remove the folder in which Ansible kept its files on the server."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             quiet = subprocess.DEVNULL
             subprocess.run(
-                [*self.command, 'rm -rf "$HOME/.ocore"'],
+                [*self.command, f'rm -rf "$HOME/{self.folder}"; rmdir "$HOME/.ocore"'],
                 stdin=quiet,
                 stdout=quiet,
                 stderr=quiet,
@@ -165,6 +166,14 @@ def parse(output: bytes) -> dict[str, str]:
     return answers
 
 
+def _draining(order: dict[str, Any]) -> tuple[str, str]:
+    """Return the shell command that ends left-overs, and the folder below home that goes with them."""
+    if order["drain"] == "none":
+        return "true", ""
+    run = order["run"] if order["drain"] == "own" else ""
+    return DRAIN.replace("@RUN@", run), f".ocore/{run}"
+
+
 def log_in(work: Path, order: dict[str, Any], channel: Channel) -> Session:
     """Log in and probe, and say what was found (`login`, with `code` 0) or how ssh ended."""
     known_hosts, control = work / "known_hosts", work / "c"
@@ -177,10 +186,11 @@ def log_in(work: Path, order: dict[str, Any], channel: Channel) -> Session:
         env = _write_askpass(work, order["password"])
     flags = options.session_flags(known_hosts=str(known_hosts), key_type=key.type, agent=agent)
     becoming = order.get("becoming")
+    drain, left = _draining(order)
     arguments = [
         "password" if becoming else "none",
-        DRAIN if order["drain"] else "true",
-        "1" if order["drain"] else "",
+        drain,
+        left,
         PYTHON,
     ]
     remote = shlex.join(["exec", "/bin/sh", "-c", PROBE, "sh", *arguments])
@@ -189,4 +199,4 @@ def log_in(work: Path, order: dict[str, Any], channel: Channel) -> Session:
     feed = f"{becoming}\n".encode() if becoming else b""
     code, out, err = _run([*command, remote], feed, env)
     channel.say({"type": "login", "code": code, "answers": parse(out), "stderr": err[:4000].decode("utf-8", "replace")})
-    return Session(flags, str(control), command)
+    return Session(flags, str(control), command, f".ocore/{order['run']}")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # What the login has answered already; a person who runs the playbook has not.
 ANSWERED: Final = "connect,privileges"
+# Roles that only read, and so leave nothing on the server.
+READING: Final = frozenset({"", "detect", "preflight"})
 MAX_EVENT: Final = 128 * 1024
 
 
@@ -48,10 +50,13 @@ def literal(value: Any) -> Any:
 class Player:
     """Ansible, for one play: it begins to load when this is made, so that it is ready when the login is done."""
 
-    def __init__(self, work: Path, channel: Channel) -> None:
+    def __init__(self, work: Path, run: str, channel: Channel) -> None:
         self._work = work
+        # A folder of the run's own: another run that ends must not take it away.
+        self._remote = f"~/.ocore/{run}"
         self._channel = channel
         self._ended: Queue[tuple[int, str]] = Queue(1)
+        self._untidy = False
         orders = work / "orders"
         os.mkfifo(orders)
         # Open for both, so that this side never waits for the other one.
@@ -85,7 +90,7 @@ class Player:
             # The other plugins would only be asked whether the file is theirs.
             "ANSIBLE_INVENTORY_ENABLED": "yaml",
             "ANSIBLE_LOCAL_TEMP": str(self._work / "local"),
-            "ANSIBLE_REMOTE_TEMP": "~/.ocore/tmp",
+            "ANSIBLE_REMOTE_TEMP": self._remote,
             "ANSIBLE_NO_TARGET_SYSLOG": "True",
             "MAX_EVENT_RES": str(MAX_EVENT),
         }
@@ -93,6 +98,7 @@ class Player:
     def _handle(self, event: dict[str, Any]) -> None:
         answer = slim(event)
         if answer is not None:
+            self._untidy |= str(answer.get("role") or "") not in READING
             self._channel.say(answer, detail=is_detail(answer))
 
     def play(self, order: dict[str, Any], session: Session) -> None:
@@ -110,5 +116,6 @@ class Player:
         }
         os.write(self._orders, json.dumps(told).encode() + b"\n")
         code, status = self._ended.get()
-        session.tidy()
+        if self._untidy:
+            session.tidy()
         self._channel.say({"type": "end", "code": code, "status": status})
