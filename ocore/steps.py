@@ -47,7 +47,7 @@ CLEANUP: Final = (
     STEPS[0],
     STEPS[1],
     STEPS[2],
-    Step("cleanup", "remove what was put on the server, and nothing else", 900),
+    Step("cleanup", "remove what was put on the server, and nothing else", 1500),
 )
 
 BY_NAME: Final = {step.name: step for step in (*STEPS, *CLEANUP)}

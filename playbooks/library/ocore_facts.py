@@ -32,6 +32,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
+from ansible.module_utils.ocore_manifest import ManifestError, find, load
 from ansible.module_utils.ocore_marker import server_id
 from ansible.module_utils.ocore_packages import installed_packages
 from ansible.module_utils.ocore_system import hardware_facts, os_facts
@@ -39,6 +40,7 @@ from ansible.module_utils.ocore_text import plain
 
 DOCKER_DATA = "/var/lib/docker"
 DOCKER_PACKAGES = ("docker-ce", "docker.io")
+DOCKER_REPOSITORY = {"kind": "file", "path": "/etc/apt/sources.list.d/docker.sources"}
 OURS = quote(json.dumps({"label": ["sh.ocore.managed=true"]}))
 NO_DOCKER = {"docker_version": None, "containers_running": 0, "own_disk_bytes": 0}
 
@@ -66,6 +68,14 @@ def docker_facts(docker: DockerSocket) -> Dict[str, Any]:
     }
 
 
+def docker_repository_ours() -> bool:
+    """Tell whether it was us who added Docker's own repository."""
+    try:
+        return find(load(), DOCKER_REPOSITORY) is not None
+    except (ManifestError, OSError):
+        return False
+
+
 def gather() -> Dict[str, Any]:
     """Return all facts."""
     facts: Dict[str, Any] = {"python_version": platform.python_version(), "server_id": server_id()}
@@ -74,6 +84,7 @@ def gather() -> Dict[str, Any]:
     facts.update(docker_facts(DockerSocket()))
     packages = installed_packages()
     facts["docker_package"] = next((name for name in DOCKER_PACKAGES if name in packages), None)
+    facts["docker_repository_ours"] = docker_repository_ours()
     return facts
 
 

@@ -47,9 +47,10 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.ocore_objects import merged, parse
 from ansible.module_utils.ocore_text import MAX_FILE_BYTES, plain, read_bytes
 
 OPTIONS = {
@@ -61,30 +62,9 @@ OPTIONS = {
 NEW_FILE_MODE = 0o644
 
 
-def merged(found: Any, wanted: Any) -> Any:
-    """Return what is found with what is wanted laid over it, without changing either."""
-    if not (isinstance(found, dict) and isinstance(wanted, dict)):
-        return wanted
-    result = dict(found)
-    for key, value in wanted.items():
-        result[key] = merged(found.get(key), value)
-    return result
-
-
 def as_text(value: Any) -> str:
     """Return a value as a JSON file that a person can read."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def parse(text: str) -> Dict[str, Any]:
-    """Return what a JSON file says; an empty file says nothing. Raises ValueError where it holds no object."""
-    try:
-        value = json.loads(text) if text.strip() else {}
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if isinstance(value, dict):
-        return value
-    raise ValueError("it holds no object")
 
 
 def replace(module: AnsibleModule, path: str, text: str) -> None:

@@ -9,7 +9,6 @@ short_description: Look at what is already so on a server
 description:
   - Reads in one call what every step wants to be so, and says which steps are due. Changes nothing.
   - A step is due when one of its conditions does not hold, or when a step that it needs is due.
-  - C(verify) is due, as the last one, whenever another step is.
 author: oCore
 options:
   steps:
@@ -37,7 +36,7 @@ options:
     type: bool
     default: false
   only:
-    description: No other steps than these are due (and C(verify) after them); empty means all.
+    description: No other steps than these are due, and C(verify) after them if it is; empty means all.
     type: list
     elements: str
     default: []
@@ -98,19 +97,18 @@ def with_dependents(steps: List[Dict[str, Any]], names: Iterable[str]) -> Set[st
     """Return the steps and all that need them, directly or through others."""
     found = set(names)
     for _ in steps:
-        found |= {step["name"] for step in steps if found.intersection(step["needs"])}
+        found |= {step["name"] for step in steps if found.intersection(step.get("needs", []))}
     return found
 
 
 def due_steps(steps: List[Dict[str, Any]], damaged: Iterable[str], options: Dict[str, Any]) -> List[str]:
-    """Return the steps that are due, in their order; `verify` follows whenever there is one."""
+    """Return the steps that are due, in their order; what was done is verified also where `only` does not name it."""
     names = [step["name"] for step in steps]
     due = set(names) if options["force"] else with_dependents(steps, list(damaged) + options["due"])
-    only = options["only"]
-    ordered = [name for name in names if name in due and (not only or name in only)]
-    if ordered or (options["force"] and VERIFY in only):
-        ordered.append(VERIFY)
-    return ordered
+    only = options["only"] or names
+    if due.intersection(only):
+        only = [*only, VERIFY]
+    return [name for name in names if name in due and name in only]
 
 
 def look(steps: List[Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
@@ -131,7 +129,7 @@ def why_due(step: Dict[str, Any], due: List[str], *, force: bool) -> List[str]:
     """Return why a step is due although all of its conditions hold."""
     if step["name"] not in due:
         return []
-    return ["forced"] if force else [f"depends on {name}" for name in step["needs"] if name in due]
+    return ["forced"] if force else [f"depends on {name}" for name in step.get("needs", []) if name in due]
 
 
 def main() -> None:

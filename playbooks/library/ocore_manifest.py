@@ -13,11 +13,6 @@ description:
   - What is there already as it is wanted is not recorded. Recording twice changes nothing.
 author: oCore
 options:
-  state:
-    description: What is wanted is recorded.
-    type: str
-    choices: [recorded]
-    default: recorded
   step:
     description: The step that asks.
     type: str
@@ -48,8 +43,10 @@ recorded:
 """
 
 from pathlib import Path
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.ocore_docker import DockerUnavailable
 from ansible.module_utils.ocore_manifest import (
     DIRECTORY,
     MANIFEST,
@@ -64,16 +61,30 @@ from ansible.module_utils.ocore_recording import record
 from ansible.module_utils.ocore_text import plain
 
 OPTIONS = {
-    "state": {"type": "str", "choices": ["recorded"], "default": "recorded"},
     "step": {"type": "str", "required": True},
     "wants": {"type": "list", "elements": "dict", "required": True},
 }
+MAX_MESSAGE = 500
+UNREADABLE = (
+    "It cannot be read what is on the server already: {}. Nothing was changed, for what is there would later be taken "
+    "for something that oCore has put there; mend this, then try again."
+)
 
 
 def write(manifest: Manifest) -> None:
     """Write the manifest, in its directory, which is made where it is missing."""
     Path(DIRECTORY).mkdir(mode=0o755, parents=True, exist_ok=True)
     save(manifest, MANIFEST)
+
+
+def recorded(module: AnsibleModule, before: Manifest, wants: List[Dict[str, Any]]) -> Manifest:
+    """Return the manifest with what is wanted; fails where it cannot be read what is there now."""
+    try:
+        return record(before, module.params["step"], wants, Present())
+    except (DockerUnavailable, OSError) as error:
+        if not (module.check_mode and isinstance(error, DockerUnavailable)):
+            module.fail_json(msg=plain(UNREADABLE.format(error), MAX_MESSAGE))
+    return before  # an earlier step would have started Docker
 
 
 def main() -> None:
@@ -83,7 +94,7 @@ def main() -> None:
     wants = [{"kind": "directory", "path": DIRECTORY}] + module.params["wants"]
     try:
         before = load()
-        after = record(before, module.params["step"], wants, Present())
+        after = recorded(module, before, wants)
         if after != before and not module.check_mode:
             write(after)
     except (ManifestError, OSError) as error:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Collection, Dict, List, NamedTuple, Set
 
-from ansible.module_utils.ocore_commands import output
+from ansible.module_utils.ocore_commands import needed_output, output
 
 SIMULATION = ["apt-get", "--simulate", "--option=Debug::NoLocking=1"]
 SIMULATION_SECONDS = 60
 RECOMMENDS = ["dpkg-query", "--show", "--showformat=${Package}\t${Recommends},${Suggests}\n"]
+DEPENDS = ["dpkg-query", "--show", "--showformat=${Package}\t${Pre-Depends},${Depends}\n"]
 # "Remv docker.io [26.1.5]", "Inst runc (1.1.15 Debian:13 [amd64])"; of a foreign architecture: "Inst libc6:i386 (…)".
 _ACTION = re.compile(r"^(Remv|Purg|Inst) ([a-z0-9][a-z0-9+.-]*)", re.MULTILINE)
 
@@ -35,14 +36,14 @@ def parse_names(text: str) -> Set[str]:
     return {line.partition(":")[0].strip() for line in text.splitlines() if line.strip()}
 
 
-def parse_recommends(text: str) -> Dict[str, Set[str]]:
-    """Return what each package recommends or suggests, of lines like `curl<tab>ca-certificates (>= 1), a | b,`."""
-    recommends: Dict[str, Set[str]] = {}
+def parse_relations(text: str) -> Dict[str, Set[str]]:
+    """Return the packages that each one names, of lines like `curl<tab>ca-certificates (>= 1), a | b,`."""
+    relations: Dict[str, Set[str]] = {}
     for line in text.splitlines():
         name, _, others = line.partition("\t")
         words: List[str] = re.split(r"[,|]", others)
-        recommends[name] = {word.split()[0].partition(":")[0] for word in words if word.strip()}
-    return recommends
+        relations[name] = {word.split()[0].partition(":")[0] for word in words if word.strip()}
+    return relations
 
 
 def would_install(names: Collection[str]) -> Set[str]:
@@ -59,9 +60,14 @@ def would_remove(names: Collection[str]) -> Simulation:
 
 def automatic() -> Set[str]:
     """Return the packages that apt installed only because others need them."""
-    return parse_names(output(["apt-mark", "showauto"]))
+    return parse_names(needed_output(["apt-mark", "showauto"]))
 
 
 def recommends() -> Dict[str, Set[str]]:
     """Return what each installed package recommends or suggests."""
-    return parse_recommends(output(RECOMMENDS))
+    return parse_relations(needed_output(RECOMMENDS))
+
+
+def depends() -> Dict[str, Set[str]]:
+    """Return what each installed package depends on."""
+    return parse_relations(needed_output(DEPENDS))

@@ -22,6 +22,8 @@ HTTP_SECONDS = 5.0
 CONTAINER_SECONDS = 60.0
 MAX_PAGE = 64 * 1024
 LABELS = {"sh.ocore.managed": "true"}
+# Of the throw-away container: by its name the next run finds one that a killed run has left.
+CONTAINER = "ocore-verify"
 
 
 class Answer(NamedTuple):
@@ -116,6 +118,7 @@ def _unit(name: str, server: Server) -> List[str]:
 
 def _container(docker_socket: DockerSocket, expected: Expected) -> List[str]:
     """Let a throw-away container of the proxy's image run a command, in the network of the applications."""
+    _remove_left_over(docker_socket)
     image = expected["proxy"]["image"]
     body = {
         "Image": image,
@@ -123,13 +126,19 @@ def _container(docker_socket: DockerSocket, expected: Expected) -> List[str]:
         "Labels": LABELS,
         "HostConfig": {"NetworkMode": expected["network"]},
     }
-    status, answer = docker_socket.post("/containers/create", body)
+    status, answer = docker_socket.post(f"/containers/create?name={CONTAINER}", body)
     if status != http.client.CREATED:
         return [f"no container of {image} can be made: {_message(answer, status)}"]
     try:
         return _run(docker_socket, f"/containers/{answer['Id']}", image)
     finally:
         docker_socket.delete(f"/containers/{answer['Id']}?force=1&v=1")
+
+
+def _remove_left_over(docker_socket: DockerSocket) -> None:
+    left = docker_socket.get(f"/containers/{CONTAINER}/json")
+    if left is not None and LABELS.items() <= (left["Config"].get("Labels") or {}).items():
+        docker_socket.delete(f"/containers/{left['Id']}?force=1&v=1")
 
 
 def _run(docker_socket: DockerSocket, container: str, image: str) -> List[str]:

@@ -4,15 +4,18 @@ A condition is a dictionary with a `kind` and what that kind needs; what is in b
 
     package        name                                     it is wholly installed
     dpkg_at_rest                                            dpkg left no package half done
-    file           path content [owner group mode]          it is a regular file with this very content
+    file           path content|sha256 [owner group mode]   it is a regular file with this very content
     directory      path [owner group mode]
     json           path contains                            it contains these values, at any depth
     unit           name [active enabled path]               systemd has it, from that file
-    docker         at_least [info]                          the running daemon's version, and what /info contains
+    docker         at_least [info newer_than]               the running daemon's version, and what /info contains
     network        name [labels]                            of Docker
-    container      name [image labels]                      of Docker; it runs, from that image
+    container      name [image labels newer_than]           of Docker; it runs, from that image
     port           port                                     something accepts connections on this machine
     absent         [path] [unit] [container]                none of them is there
+
+`newer_than` is a list of files: what runs was started (a container: made) after each of them was last written, so that
+it cannot work by what was in them before. That is compared in whole seconds, for systemd and Docker tell no more.
 
 A check returns nothing where the condition holds, and otherwise says in a few words why it does not. What cannot be
 read does not hold.
@@ -21,6 +24,7 @@ read does not hold.
 from __future__ import annotations
 
 import grp
+import hashlib
 import json
 import pwd
 import socket
@@ -96,13 +100,14 @@ def _dpkg_at_rest(host: Host, _want: Condition) -> Optional[str]:
 
 
 def _file(_host: Host, want: Condition) -> Optional[str]:
-    path, content = Path(want["path"]), str(want["content"]).encode()
+    path = Path(want["path"])
     found = _lstat(path)
     if found is None:
         return f"file {path} is not there"
     if not stat.S_ISREG(found.st_mode):
         return f"{path} is no regular file"
-    if found.st_size != len(content) or read_bytes(str(path), len(content) + 1) != content:
+    wanted = want["sha256"] if "sha256" in want else hashlib.sha256(str(want["content"]).encode()).hexdigest()
+    if hashlib.sha256(read_bytes(str(path), MAX_FILE_BYTES + 1)).hexdigest() != wanted:
         return f"file {path} has another content"
     return _ownership(path, found, want)
 
@@ -188,7 +193,9 @@ def _docker(host: Host, want: Condition) -> Optional[str]:
     if not at_least(version, minimum):
         return f"Docker is {version}, older than {minimum}"
     key = differing_key(host.docker_info, want.get("info", {}))
-    return None if key is None else f"the running Docker's {key} is not as wanted"
+    if key is not None:
+        return f"the running Docker's {key} is not as wanted"
+    return _older("the running Docker", host.docker_started, want) if "newer_than" in want else None
 
 
 def _network(host: Host, want: Condition) -> Optional[str]:
@@ -207,7 +214,16 @@ def _container(host: Host, want: Condition) -> Optional[str]:
         return f"container {name} is {state}"
     if want.get("image", image) != image:
         return f"container {name} runs {image}, not {want['image']}"
-    return _labels(f"container {name}", container, want)
+    return _labels(f"container {name}", container, want) or _older(f"container {name}", container["Created"], want)
+
+
+def _older(what: str, since: int, want: Condition) -> Optional[str]:
+    """Return the first file that was written after something began to run; one that is not there says nothing."""
+    for path in want.get("newer_than", []):
+        found = _lstat(Path(path))
+        if found is not None and int(found.st_mtime) > since:
+            return f"{what} is older than {path}"
+    return None
 
 
 def _labels(what: str, found: Dict[str, Any], want: Condition) -> Optional[str]:

@@ -7,6 +7,7 @@ and what its kind adds (see `ocore_recording`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,8 @@ DIRECTORY = "/var/lib/ocore"
 MANIFEST = DIRECTORY + "/manifest.json"
 VERSION = 1
 MAX_BYTES = 8 * 1024 * 1024
+# Added to a file's name: where a new content is written before it takes the file's place.
+DRAFT = ".ocore-part"
 
 Entry = Dict[str, Any]
 Manifest = Dict[str, Any]
@@ -98,7 +101,7 @@ def save(manifest: Manifest, path: str = MANIFEST) -> None:
 
 def write_atomically(path: str, content: bytes, mode: int, owner: Optional[Tuple[int, int]] = None) -> None:
     """Replace a file in one go; `owner` is the numbers of user and group."""
-    part = path + ".ocore-part"
+    part = path + DRAFT
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         if owner is not None:
@@ -108,3 +111,9 @@ def write_atomically(path: str, content: bytes, mode: int, owner: Optional[Tuple
         file.flush()
         os.fsync(descriptor)
     Path(part).replace(path)
+
+
+def drop_draft(path: str) -> None:
+    """Remove what an interrupted `write_atomically` has left of a file's new content."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        Path(path + DRAFT).unlink()

@@ -1,20 +1,28 @@
-"""What is on a server at this moment, by kind and name. Reads only; what cannot be read is not there."""
+"""What is on a server at this moment, by kind and name. Reads only.
+
+What cannot be read is an error (an OSError, or DockerUnavailable) and never passes for something that is not there:
+that would be recorded as put there by us, and taken away when the server is cleaned up.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from functools import cached_property
 from typing import Any, Collection, Dict, Optional, Set
 from urllib.parse import quote
 
 from ansible.module_utils.ocore_apt import would_install
-from ansible.module_utils.ocore_commands import output
+from ansible.module_utils.ocore_commands import CommandError, needed_output
 from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
 from ansible.module_utils.ocore_text import read_bytes
 
 MAX_ORIGINAL = 256 * 1024
+DPKG = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"]
+# Where a Docker that came as no package may be, besides the usual places.
+PROGRAMS = "/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin:/bin:/sbin:/snap/bin:/opt/bin"
 DOCKER_PATHS = {"container": "/containers/{}/json", "network": "/networks/{}", "image": "/images/{}/json"}
 
 
@@ -38,7 +46,11 @@ class Present:
     @cached_property
     def packages(self) -> Dict[str, str]:
         """Return dpkg's state of each package that it knows: `installed`, `config-files` and so on."""
-        return parse_package_states(output(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n"]))
+        states = parse_package_states(needed_output(DPKG))
+        if not states:
+            # dpkg itself is a package.
+            raise CommandError("dpkg lists no package at all, so it cannot be told what was there before")
+        return states
 
     def would_install(self, names: Collection[str]) -> Set[str]:
         """Return the packages that apt would install with these; nothing where it cannot tell."""
@@ -46,14 +58,23 @@ class Present:
 
     def unit_file(self, name: str) -> str:
         """Return the path of the file that defines a unit; nothing where there is no such unit."""
-        return output(["systemctl", "show", "--property=FragmentPath", "--value", "--", name]).strip()
+        return needed_output(["systemctl", "show", "--property=FragmentPath", "--value", "--", name]).strip()
 
     def in_docker(self, kind: str, name: str) -> Optional[Any]:
-        """Return what Docker says of a container, a network or an image; None where it has none or does not answer."""
+        """Return what Docker says of a container, a network or an image; None where it has none.
+
+        None, too, where there is no Docker; raises DockerUnavailable where there is one that does not answer.
+        """
         try:
             return self._docker.get(docker_path(kind, name))
         except DockerUnavailable:
+            if self.has_docker():
+                raise
             return None
+
+    def has_docker(self) -> bool:
+        """Tell whether Docker is installed, running or not."""
+        return shutil.which("dockerd", path=PROGRAMS) is not None
 
 
 def parse_package_states(text: str) -> Dict[str, str]:
@@ -69,11 +90,12 @@ def parse_package_states(text: str) -> Dict[str, str]:
 def file_state(path: str) -> Optional[Dict[str, Any]]:
     """Return what is at a path: its digest, owner, group, mode, and its content unless that is large.
 
-    None where there is nothing; what is no regular file has no digest, and so is never equal to a file of ours.
+    None where there is nothing; what is no regular file has no digest, and so is never equal to a file of ours. Raises
+    OSError where it cannot be read.
     """
     try:
         found = os.lstat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     state = {"uid": found.st_uid, "gid": found.st_gid, "mode": stat.S_IMODE(found.st_mode)}
     if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_ORIGINAL:

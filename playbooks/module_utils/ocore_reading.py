@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Dict, Iterable, List, Optional
 
@@ -43,6 +44,12 @@ class Host:
         return self._docker.get("/info") or {}
 
     @cached_property
+    def docker_started(self) -> int:
+        """Return when the running Docker started, in seconds since 1970; 0 where systemd does not tell."""
+        shown = output(["env", "TZ=UTC", "systemctl", "show", "--property=ExecMainStartTimestamp", "docker.service"])
+        return parse_timestamp(shown.strip().partition("=")[2])
+
+    @cached_property
     def containers(self) -> Dict[str, Dict[str, Any]]:
         """Return Docker's containers, running or not, by their names."""
         containers = self._docker.get("/containers/json?all=1") or []
@@ -52,6 +59,15 @@ class Host:
     def networks(self) -> Dict[str, Dict[str, Any]]:
         """Return Docker's networks by their names."""
         return {str(network.get("Name")): network for network in self._docker.get("/networks") or []}
+
+
+def parse_timestamp(text: str) -> int:
+    """Return a time as systemd writes it ("Tue 2025-11-25 22:04:43 UTC"), in seconds since 1970; 0 for none."""
+    try:
+        moment = datetime.strptime(f"{text.partition(' ')[2]} +0000", "%Y-%m-%d %H:%M:%S UTC %z")
+    except ValueError:
+        return 0
+    return int(moment.timestamp())
 
 
 def parse_units(text: str) -> Dict[str, Dict[str, str]]:

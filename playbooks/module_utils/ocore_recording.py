@@ -8,10 +8,10 @@ if there is one, and a reader of what is there now.
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from ansible.module_utils.ocore_manifest import Entry, Manifest, find, of_kind, put
+from ansible.module_utils.ocore_objects import merged, parse
 from ansible.module_utils.ocore_present import Present, digest, file_state
 
 Want = Dict[str, Any]
@@ -114,7 +114,8 @@ def _file(want: Want, known: Optional[Entry], _present: Present) -> Optional[Ent
 
     A file whose content is not known beforehand (one that is fetched) has no digests: whatever is there is ours then.
     """
-    wanted = [digest(str(want["content"]).encode())] if "content" in want else []
+    known_digest = digest(str(want["content"]).encode()) if "content" in want else want.get("sha256")
+    wanted = [known_digest] if known_digest else []
     if known is not None:
         # What lies there may be from any earlier run: this one may die before it writes.
         new = [item for item in wanted if item not in known["digests"]]
@@ -147,21 +148,11 @@ def _json(want: Want, known: Optional[Entry], _present: Present) -> Optional[Ent
 
 
 def parsed(text: str) -> Optional[Dict[str, Any]]:
-    """Return the JSON object that a text is; an empty text is an empty one, what is none is None."""
+    """Return the JSON object that a text is; None where it is none."""
     try:
-        value = json.loads(text) if text.strip() else {}
-    except (ValueError, RecursionError):
+        return parse(text)
+    except ValueError:
         return None
-    return value if isinstance(value, dict) else None
-
-
-def merged(base: Dict[str, Any], ours: Dict[str, Any]) -> Dict[str, Any]:
-    """Return an object with our values laid over it, key by key."""
-    result = dict(base)
-    for name, value in ours.items():
-        below = result.get(name)
-        result[name] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return result
 
 
 RECORDERS: Dict[str, Recorder] = {

@@ -1,7 +1,8 @@
 """Taking away what the manifest lists, entry by entry, except packages (those are in `ocore_unpackaging`).
 
 Each function looks at the thing as it is now before it touches it: what is gone already is fine, what somebody else
-has changed or uses stays, and the reason is returned. In check mode nothing is touched.
+has changed or uses stays, and the reason is returned. What cannot be looked at stays as well. In check mode nothing is
+touched.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 from urllib.parse import quote
 
-from ansible.module_utils.ocore_manifest import DIRECTORY, Entry, Manifest, of_kind, write_atomically
+from ansible.module_utils.ocore_docker import DockerUnavailable
+from ansible.module_utils.ocore_manifest import DIRECTORY, Entry, Manifest, drop_draft, key, of_kind, write_atomically
+from ansible.module_utils.ocore_objects import merged
 from ansible.module_utils.ocore_present import Present, file_state
-from ansible.module_utils.ocore_recording import is_dockers, merged, parsed
+from ansible.module_utils.ocore_recording import is_dockers, parsed
+from ansible.module_utils.ocore_text import plain
 
 if TYPE_CHECKING:
     from ansible.module_utils.ocore_docker import DockerSocket
 
-OUR_LABEL = "sh.ocore.managed"
+OUR_LABEL, OUR_VALUE = "sh.ocore.managed", "true"
+ALL_CONTAINERS = "/containers/json?all=1"
 MAX_NAMES = 5
 
 
@@ -29,10 +34,14 @@ class UndoError(Exception):
 
 
 class Outcome(NamedTuple):
-    """What became of an entry: whether the server was changed, and if the thing is still there, why."""
+    """What became of an entry: whether the server was changed, and if something is still there, why.
+
+    What is not ours any more, or never was, is given up: cleaning up again will not look at it.
+    """
 
     changed: bool = False
     kept: str = ""
+    given_up: bool = False
 
 
 GONE = Outcome()
@@ -49,10 +58,6 @@ class Undo:
     run: Callable[[List[str]], None]
     pretend: bool = False
     docker_stays: bool = False
-
-    def names(self, kind: str) -> List[str]:
-        """Return the names that are recorded for a kind."""
-        return [entry["name"] for entry in of_kind(self.manifest, kind)]
 
     def stays_with_docker(self, entry: Entry) -> bool:
         """Tell whether an entry is part of a Docker that we installed and that others use by now."""
@@ -74,6 +79,14 @@ def listed(names: List[str]) -> str:
     return ", ".join(names[:MAX_NAMES]) + more
 
 
+def undone(entry: Entry, undo: Undo) -> Outcome:
+    """Undo an entry; where that cannot be done it stays, and the others do not have to wait for it."""
+    try:
+        return UNDOERS[entry["kind"]](entry, undo)
+    except (DockerUnavailable, OSError) as error:
+        return Outcome(kept=f"{' '.join(key(entry))}: {error}")
+
+
 # --- what runs --------------------------------------------------------------------------------------------------------
 
 
@@ -87,30 +100,52 @@ def unit(entry: Entry, undo: Undo) -> Outcome:
     return REMOVED
 
 
+def is_ours(labels: Any) -> bool:
+    """Tell from the labels of a container or a network whether oCore has made it."""
+    return isinstance(labels, dict) and labels.get(OUR_LABEL) == OUR_VALUE
+
+
 def container(entry: Entry, undo: Undo) -> Outcome:
     """Remove a container that carries our label."""
     name = entry["name"]
     found = undo.present.in_docker("container", name)
     if found is None:
         return GONE
-    if OUR_LABEL not in (found.get("Config", {}).get("Labels") or {}):
-        return Outcome(kept=f"container {name}: it is not the one that was put here (it lacks our label)")
-    refusal = undo.delete(f"/containers/{quote(name)}?force=1")
+    if not is_ours(found.get("Config", {}).get("Labels")):
+        return Outcome(
+            kept=f"container {name}: it is not the one that was put here (it lacks our label)", given_up=True
+        )
+    refusal = undo.delete(f"/containers/{quote(found['Id'])}?force=1")
     return Outcome(kept=f"container {name}: {refusal}") if refusal else REMOVED
 
 
 def network(entry: Entry, undo: Undo) -> Outcome:
-    """Remove a network, unless containers of others are in it."""
+    """Remove a network that carries our label, unless containers of others belong to it, running or not."""
     name = entry["name"]
     found = undo.present.in_docker("network", name)
     if found is None:
         return GONE
-    inside = sorted(str(item.get("Name")) for item in (found.get("Containers") or {}).values())
-    others = [item for item in inside if item not in undo.names("container")]
+    if not is_ours(found.get("Labels")):
+        return Outcome(kept=f"network {name}: it is not the one that was put here (it lacks our label)", given_up=True)
+    containers = undo.docker.get(ALL_CONTAINERS) or []
+    others = [container_name(item) for item in containers if not is_ours(item.get("Labels")) and _is_in(item, found)]
     if others:
-        return Outcome(kept=f"network {name}: containers of others are in it ({listed(others)})")
-    refusal = undo.delete(f"/networks/{quote(name)}")
+        return Outcome(kept=f"network {name}: containers of others are in it ({listed(sorted(others))})")
+    refusal = undo.delete(f"/networks/{quote(found['Id'])}")
     return Outcome(kept=f"network {name}: {refusal}") if refusal else REMOVED
+
+
+def _is_in(item: Dict[str, Any], found: Dict[str, Any]) -> bool:
+    """Tell whether a container belongs to a network; one that does not run knows it by its name only."""
+    networks = (item.get("NetworkSettings") or {}).get("Networks") or {}
+    return found.get("Name") in networks or any(
+        (item or {}).get("NetworkID") == found["Id"] for item in networks.values()
+    )
+
+
+def container_name(item: Dict[str, Any]) -> str:
+    """Return the name of a container in one of Docker's lists."""
+    return plain(str((item.get("Names") or [item.get("Id")])[0] or "").lstrip("/"))
 
 
 def image(entry: Entry, undo: Undo) -> Outcome:
@@ -128,12 +163,15 @@ def image(entry: Entry, undo: Undo) -> Outcome:
 def file(entry: Entry, undo: Undo) -> Outcome:
     """Remove a file, or put back what was in its place, unless somebody has changed it since."""
     path, original = entry["path"], entry["original"]
+    if not undo.pretend:
+        drop_draft(path)
     found = file_state(path)
     if found is None:
         return GONE
     if original is not None and found["content"] == base64.b64decode(original["content"]):
         return GONE
-    if entry["digests"] and found["digest"] not in entry["digests"]:
+    # Of a file without digests (one that was fetched) it is only known that it is a file.
+    if found["digest"] is None or (entry["digests"] and found["digest"] not in entry["digests"]):
         return Outcome(kept=f"file {path}: it was changed after it was put here")
     if undo.stays_with_docker(entry):
         return Outcome(kept=f"file {path}: it belongs to Docker, which stays")
@@ -150,6 +188,8 @@ def file(entry: Entry, undo: Undo) -> Outcome:
 def json_file(entry: Entry, undo: Undo) -> Outcome:
     """Take our keys out of a JSON file that others use as well."""
     path = entry["path"]
+    if not undo.pretend:
+        drop_draft(path)
     found = file_state(path)
     if found is None:
         return GONE
@@ -168,7 +208,8 @@ def json_file(entry: Entry, undo: Undo) -> Outcome:
             Path(path).unlink()
     foreign = changed_keys(parsed(text) or {}, entry["contains"], parsed(entry["original"] or "") or {})
     kept = f"file {path}: {listed(foreign)} was set to something else after it was put here" if foreign else ""
-    return Outcome(changed=after != text, kept=kept)
+    # What others have set is theirs: were the keys still ours, a later cleaning up might take them away.
+    return Outcome(changed=after != text, kept=kept, given_up=bool(foreign))
 
 
 def text_without(text: str, entry: Entry) -> Optional[str]:

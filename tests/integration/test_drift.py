@@ -20,6 +20,12 @@ DAMAGES = {
     "the marker file is edited": ("echo '{}' > /etc/ocore/server.json", "runtime"),
     "the proxy's configuration is edited": ("echo '# mine' >> /etc/ocore/proxy/Caddyfile", "proxy"),
     "the proxy's container is removed": ("docker rm -f ocore-proxy; systemctl stop ocore-proxy", "proxy"),
+    "the proxy has loaded an edited configuration": (
+        "cd /etc/ocore/proxy; cp Caddyfile /tmp; echo >> Caddyfile; systemctl restart ocore-proxy; sleep 3; cp /tmp/Caddyfile .",
+        "proxy",
+    ),
+    "docker has not taken its configuration": ("touch /etc/docker/daemon.json", "docker"),
+    "the server was not verified": ("rm /var/lib/ocore/verified", "verify"),
     "a package is removed": ("dpkg --force-depends --purge curl", "packages"),
 }
 

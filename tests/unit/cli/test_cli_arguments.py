@@ -55,6 +55,14 @@ def test_every_option_is_an_argument(ocore: Ocore, key_file: str) -> None:
     assert door.calls[1].options == ProvisionOptions()
 
 
+def test_cleanup_waits_as_long_as_it_is_told(ocore: Ocore, key_file: str) -> None:
+    """Of what a server is to become, only how long to wait for its package manager matters when it is cleaned up."""
+    door = FakeDoor()
+    assert ocore("cleanup", "h", "--key", key_file, "--lock-timeout", "7", door=door).code == 0
+    assert door.calls[0].options == ProvisionOptions(lock_timeout=7)
+    assert ocore("cleanup", "h", "--key", key_file, "--proxy", "none", door=door).code != 0
+
+
 def test_provision_passes_on_what_was_chosen(ocore: Ocore, key_file: str) -> None:
     """Steps, force, check and the time limit reach the library; without them it uses its own defaults."""
     door = FakeDoor()

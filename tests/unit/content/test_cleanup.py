@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ocore_undo
 import pytest
+from ansible.module_utils import ocore_undoing
 from ansible.module_utils.ocore_apt import Simulation
 from ansible.module_utils.ocore_docker import DockerUnavailable
 from ansible.module_utils.ocore_manifest import empty
@@ -23,7 +24,7 @@ from ansible.module_utils.ocore_undoing import (
     ordered,
     text_without,
 )
-from ansible.module_utils.ocore_unpackaging import Installed, choose, docker_use, purgeable
+from ansible.module_utils.ocore_unpackaging import Installed, choose, docker_use, familiar, postrm_of, purgeable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -57,7 +58,7 @@ def apt(**needs: str) -> Callable[[Collection[str]], Simulation]:
 def installed(*names: str, automatic: Collection[str] = (), **recommends: str) -> Installed:
     """Return what is installed; bash always is."""
     wanted = {name: set(others.split()) for name, others in recommends.items()}
-    return Installed({"bash", *names}, set(automatic), wanted)
+    return Installed({"bash", *names}, set(automatic), wanted, {})
 
 
 def test_what_we_installed_goes_with_what_it_brought() -> None:
@@ -156,12 +157,16 @@ def test_what_an_older_package_recommends_goes() -> None:
     assert choose(manifest, installed("curl", "libidn", bash="libidn"), "", apt()).go == {"curl", "libidn"}
 
 
+AUTOMATIC = ("bash", "pigz", "libz", "libvim", "orphan")
+
+
 def test_what_came_along_is_guessed_where_apt_did_not_tell() -> None:
-    """Without a simulation at the time, automatic packages that were not there before are taken for brought ones."""
+    """Without a simulation at the time, automatic packages that ours need and that were not there before are ours."""
     manifest = manifest_of(package("docker-ce", "docker", told=False))
-    there = installed("docker-ce", "pigz", "vim", "libvim", automatic={"bash", "pigz", "libvim"})
+    there = installed("docker-ce", "pigz", "libz", "vim", "libvim", "orphan", automatic=AUTOMATIC)
+    there = there._replace(depends={"docker-ce": {"pigz", "bash"}, "pigz": {"libz"}, "libz": {"pigz"}})
     choice = choose(manifest, there, "", apt(vim="libvim"))
-    assert (choice.go, choice.kept) == ({"docker-ce", "pigz"}, {})
+    assert (choice.go, choice.kept) == ({"docker-ce", "pigz", "libz"}, {})
 
 
 def test_configuration_of_before_is_not_purged() -> None:
@@ -175,6 +180,17 @@ def test_a_package_that_would_delete_dockers_data_is_not_purged(line: str) -> No
     """Whatever a package's clean-up script does, Docker's data stay."""
     scripts = {"docker-x": f"#!/bin/sh\n{line}\n", "curl": "#!/bin/sh\nrm -f /etc/curl\n"}
     assert purgeable(scripts, empty(), scripts.__getitem__) == {"curl"}
+
+
+def test_all_clean_up_scripts_of_a_package_are_read(tmp_path: Path) -> None:
+    """A package of several architectures has one for each; one that cannot be read does not pass for a harmless one."""
+    (tmp_path / "libx:amd64.postrm").write_text("one")
+    (tmp_path / "libx.postrm").write_text("two")
+    (tmp_path / "libx-dev.postrm").write_text("three")
+    assert sorted(postrm_of("libx", str(tmp_path)).replace("two", "2 ").split()) == ["2", "one"]
+    (tmp_path / "broken.postrm").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="directory"):
+        postrm_of("broken", str(tmp_path))
 
 
 # --- who else uses Docker ---------------------------------------------------------------------------------------------
@@ -202,16 +218,26 @@ class StandInDocker:
         return self.refusal
 
 
+class SilentDocker(StandInDocker):
+    """A Docker that does not answer."""
+
+    def get(self, path: str) -> Any:  # noqa: ARG002 - whatever is asked
+        """Say nothing."""
+        raise DockerUnavailable("it is silent")
+
+
 PROXY = {"kind": "container", "name": "ocore-proxy", "step": "proxy"}
 NETWORK = {"kind": "network", "name": "ocore", "step": "runtime"}
 IMAGE = {"kind": "image", "name": "caddy:2", "step": "proxy"}
+OUR_LABELS = {"sh.ocore.managed": "true"}
+SHOP = {"Id": "c2", "Names": ["/shop"], "Labels": {"com.example": "shop"}}
 OURS = {
-    "/containers/json?all=1": [{"Id": "c1", "Names": ["/ocore-proxy"]}],
-    "/containers/ocore-proxy/json": {"Id": "c1", "Config": {"Labels": {"sh.ocore.managed": "true"}}},
+    "/containers/json?all=1": [{"Id": "c1", "Names": ["/ocore-proxy"], "Labels": OUR_LABELS}],
+    "/containers/ocore-proxy/json": {"Id": "c1", "Config": {"Labels": OUR_LABELS}},
     "/images/json": [{"Id": "i1", "RepoTags": ["caddy:2"]}],
     "/images/caddy:2/json": {"Id": "i1"},
     "/volumes": {"Volumes": None},
-    "/networks/ocore": {"Containers": {"c1": {"Name": "ocore-proxy"}}},
+    "/networks/ocore": {"Id": "n1", "Name": "ocore", "Labels": OUR_LABELS},
 }
 
 
@@ -219,18 +245,23 @@ OURS = {
     ("answers", "use"),
     [
         ({}, ""),
+        ({"/containers/json?all=1": [SHOP]}, "others use Docker: containers shop"),
+        # Somebody's own container by the name of ours, and one that a killed run has left.
         (
-            {"/containers/json?all=1": [{"Id": "c1", "Names": ["/ocore-proxy"]}, {"Id": "c2", "Names": ["/shop"]}]},
-            "others use Docker: containers shop",
+            {"/containers/json?all=1": [{"Id": "c9", "Names": ["/ocore-proxy"]}]},
+            "others use Docker: containers ocore-proxy",
         ),
+        ({"/containers/json?all=1": [{"Id": "c3", "Names": ["/left"], "Labels": OUR_LABELS}]}, ""),
         ({"/images/json": [{"Id": "i2", "RepoTags": None, "RepoDigests": []}]}, "others use Docker: images i2"),
         ({"/volumes": {"Volumes": [{"Name": "data"}]}}, "others use Docker: volumes data"),
+        ({"/networks": [{"Name": "bridge"}, {"Name": "shop", "Labels": {}}]}, "others use Docker: networks shop"),
+        ({"/networks": [{"Name": "host"}, {"Name": "ocore", "Labels": OUR_LABELS}]}, ""),
     ],
 )
 def test_anything_of_others_in_docker_is_a_use_of_it(answers: dict[str, Any], use: str) -> None:
-    """Containers, images and volumes that are not recorded count."""
+    """Containers and networks without our label count, images that are not recorded, and all volumes."""
     docker = StandInDocker(**{**OURS, **answers})
-    assert docker_use(docker, manifest_of(PROXY, IMAGE), "/none") == use
+    assert docker_use(docker, manifest_of(PROXY, IMAGE), "/none", runs=True) == use
 
 
 def test_a_silent_docker_is_asked_by_its_data(tmp_path: Path) -> None:
@@ -238,15 +269,40 @@ def test_a_silent_docker_is_asked_by_its_data(tmp_path: Path) -> None:
     settings_file = tmp_path / "daemon.json"
     settings_file.write_text(json.dumps({"data-root": str(tmp_path / "data")}))
     silent = StandInDocker(**{"/containers/json?all=1": DockerUnavailable("silent")})
-    assert docker_use(silent, manifest_of(PROXY), str(settings_file)) == ""
-    (tmp_path / "data" / "containers" / ("ab" * 32)).mkdir(parents=True)
+    manifest = manifest_of(PROXY, IMAGE)
+    assert docker_use(silent, manifest, str(settings_file), runs=False) == ""
+    for number, labels in (("ab", {}), ("cd", OUR_LABELS)):
+        container = tmp_path / "data" / "containers" / (number * 32)
+        container.mkdir(parents=True)
+        (container / "config.v2.json").write_text(json.dumps({"Config": {"Labels": labels}}))
     (tmp_path / "data" / "volumes" / "shop" / "_data").mkdir(parents=True)
     (tmp_path / "data" / "volumes" / "metadata.db").write_text("")
     (tmp_path / "data" / "image" / "overlay2").mkdir(parents=True)
-    (tmp_path / "data" / "image" / "overlay2" / "repositories.json").write_text('{"Repositories": {"nginx": {}}}')
-    assert docker_use(silent, manifest_of(PROXY), str(settings_file)) == (
-        "others use Docker: containers abababababab; images nginx; volumes shop"
+    (tmp_path / "data" / "image" / "overlay2" / "repositories.json").write_text(
+        json.dumps({"Repositories": {"nginx": {"nginx:1": "i2"}, "caddy": {"caddy:2": "i1", "caddy@sha256:f": "i1"}}})
     )
+    assert docker_use(silent, manifest, str(settings_file), runs=False) == (
+        "others use Docker: containers abababababab; images nginx:1; volumes shop"
+    )
+
+
+def test_a_silent_docker_that_runs_stays() -> None:
+    """What is in a Docker that hangs nobody can tell, so it is in use."""
+    silent = StandInDocker(**{"/containers/json?all=1": DockerUnavailable("it hangs")})
+    assert docker_use(silent, manifest_of(PROXY), "/none", runs=True).endswith("it hangs")
+
+
+@pytest.mark.parametrize(
+    ("image", "names"),
+    [
+        ("docker.io/library/caddy:2", {"caddy:2"}),
+        ("docker.io/acme/caddy:2@sha256:f", {"acme/caddy:2", "acme/caddy@sha256:f"}),
+        ("example.com:5000/caddy:2", {"example.com:5000/caddy:2"}),
+    ],
+)
+def test_images_have_short_names_on_disk(image: str, names: set[str]) -> None:
+    """Docker's data leave out what goes without saying."""
+    assert familiar(image) == names
 
 
 # --- what runs --------------------------------------------------------------------------------------------------------
@@ -255,10 +311,20 @@ def test_a_silent_docker_is_asked_by_its_data(tmp_path: Path) -> None:
 class StandInPresent(Present):
     """A server whose units are given."""
 
-    def __init__(self, docker: Any = None, units: dict[str, str] | None = None) -> None:
-        """Take Docker, and the files of the units."""
+    def __init__(self, docker: Any = None, units: dict[str, str] | None = None, packages: Any = None) -> None:
+        """Take Docker, the files of the units, and the packages' states."""
         super().__init__(docker)
         self.units = units or {}
+        self.states = packages or {}
+
+    @property
+    def packages(self) -> dict[str, str]:  # type: ignore[override]
+        """Return what is given."""
+        return self.states
+
+    def has_docker(self) -> bool:
+        """Say that Docker is installed."""
+        return True
 
     def unit_file(self, name: str) -> str:
         """Return what is given."""
@@ -304,7 +370,7 @@ def test_what_is_ours_in_docker_goes() -> None:
     docker = StandInDocker(**OURS)
     undo = undo_of(PROXY, NETWORK, IMAGE, docker=docker)
     assert [outcome(entry, undo) for entry in (PROXY, NETWORK, IMAGE)] == [REMOVED] * 3
-    assert docker.deleted == ["/containers/ocore-proxy?force=1", "/networks/ocore", "/images/caddy:2"]
+    assert docker.deleted == ["/containers/c1?force=1", "/networks/n1", "/images/caddy:2"]
 
 
 def test_what_is_gone_already_is_fine() -> None:
@@ -321,11 +387,43 @@ def test_a_container_without_our_label_stays() -> None:
 
 
 def test_a_network_with_containers_of_others_stays() -> None:
-    """A network is not taken away from under somebody's containers."""
-    inside = {"c1": {"Name": "ocore-proxy"}, "c2": {"Name": "shop"}}
-    docker = StandInDocker(**{"/networks/ocore": {"Containers": inside}})
+    """A network is not taken from somebody's containers, nor from one that is stopped: it could not start again."""
+    stopped = {**SHOP, "State": "exited", "NetworkSettings": {"Networks": {"ocore": {"NetworkID": ""}}}}
+    docker = StandInDocker(**{**OURS, "/containers/json?all=1": [*OURS["/containers/json?all=1"], stopped]})
     assert "(shop)" in outcome(NETWORK, undo_of(PROXY, NETWORK, docker=docker)).kept
     assert docker.deleted == []
+
+
+def test_a_network_without_our_label_stays() -> None:
+    """A network that only has the name of ours is somebody else's, and no later cleaning up looks at it."""
+    docker = StandInDocker(**{"/networks/ocore": {"Id": "n9", "Name": "ocore", "Labels": {}}})
+    found = outcome(NETWORK, undo_of(NETWORK, docker=docker))
+    assert "lacks our label" in found.kept
+    assert found.given_up
+    assert docker.deleted == []
+
+
+@pytest.mark.parametrize("entry", [PROXY, NETWORK, IMAGE])
+def test_what_a_silent_docker_has_is_not_gone(entry: dict[str, Any]) -> None:
+    """Where Docker does not answer, what was put into it is still there, and the notes say so."""
+    undo = undo_of(entry, docker=SilentDocker())
+    assert ocore_undo.undo_kind(undo, entry["kind"]) == ([], [f"{entry['kind']} {entry['name']}: it is silent"])
+
+
+def test_without_docker_nothing_is_in_it() -> None:
+    """Once Docker itself is gone so is what was in it."""
+    undo = undo_of(PROXY, docker=SilentDocker())
+    undo.present.has_docker = lambda: False  # type: ignore[method-assign]
+    assert outcome(PROXY, undo) == GONE
+
+
+def test_what_a_killed_run_left_in_docker_goes() -> None:
+    """A container with our label that nothing was recorded of is removed, too."""
+    left = {"Id": "c3", "Names": ["/left"], "Labels": OUR_LABELS}
+    docker = StandInDocker(**{ocore_undo.OUR_CONTAINERS: [left], "/containers/left/json": {"Id": "c3", "Config": left}})
+    assert ocore_undo.undo_kind(undo_of(NETWORK, docker=docker), "container") == (["container left"], [])
+    assert docker.deleted == ["/containers/c3?force=1"]
+    assert ocore_undo.undo_kind(undo_of(docker=docker), "container") == ([], [])
 
 
 def test_what_docker_refuses_to_delete_stays() -> None:
@@ -399,6 +497,9 @@ def test_a_fetched_file_goes_whatever_it_holds(tmp_path: Path) -> None:
     [entry] = record(empty(), "docker", [want], StandInPresent())["entries"]
     (tmp_path / "key").write_text("whatever came")
     assert outcome(entry) == REMOVED
+    (tmp_path / "key").symlink_to("elsewhere")
+    assert outcome(entry).kept
+    assert (tmp_path / "key").is_symlink()
 
 
 def test_files_of_a_docker_that_stays_stay(tmp_path: Path) -> None:
@@ -527,15 +628,15 @@ def test_systemd_is_told_when_a_unit_is_gone(tmp_path: Path, monkeypatch: pytest
 
 
 def test_docker_is_not_restarted_under_containers_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With containers of others running, the notes say that our settings are still in use; else Docker is restarted."""
+    """With containers of others, the notes say that our settings are still in use; else Docker is restarted."""
     path = tmp_path / "daemon.json"
     monkeypatch.setattr(ocore_undo, "DOCKER_CONFIGURATION", str(path))
     entry = {**settings(None), "path": str(path)}
-    for running, ran in ([{"Id": "c2", "Names": ["/shop"]}], []), ([], [["systemctl", "restart", "docker.service"]]):
+    for there, ran in ([SHOP], []), ([], [["systemctl", "restart", "docker.service"]]):
         path.write_text(json.dumps(CONTAINS))
-        undo = undo_of(entry, docker=StandInDocker(**{**OURS, "/containers/json": running}))
+        undo = undo_of(entry, docker=StandInDocker(**{**OURS, "/containers/json?all=1": there}))
         _, notes = ocore_undo.undo_kind(undo, "json")
-        assert (bool(notes), undo.ran) == (bool(running), ran)
+        assert (bool(notes), undo.ran) == (bool(there), ran)
 
 
 def test_a_failing_command_stops_it() -> None:
@@ -548,3 +649,132 @@ def test_a_failing_command_stops_it() -> None:
     undo.run = fail
     with pytest.raises(UndoError, match="systemctl disable"):
         outcome(UNIT, undo)
+
+
+# --- Docker, packages and manifest ------------------------------------------------------------------------------------
+
+DOCKER = package("docker.io", "docker")
+
+
+@pytest.fixture
+def docker_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """Let systemd say of Docker's unit what a test puts in here, and let its data be the test's."""
+    state = {"unit": "inactive"}
+    monkeypatch.setattr(ocore_undo, "docker_unit", lambda: state["unit"])
+    (tmp_path / "daemon.json").write_text(json.dumps({"data-root": str(tmp_path / "data")}))
+    monkeypatch.setattr(ocore_undo, "DOCKER_CONFIGURATION", str(tmp_path / "daemon.json"))
+    return state
+
+
+def test_a_stopped_docker_of_ours_is_started(docker_state: dict[str, str], tmp_path: Path) -> None:
+    """Only a running Docker can let go of what is in it; one that runs, or that others have something in, is left."""
+    undo = undo_of(DOCKER, PROXY)
+    assert ocore_undo.wake_docker(undo) == []
+    assert [command[-2:] for command in undo.ran] == [["start", "docker.service"]]
+
+    left_alone = [undo_of(PROXY), undo_of(DOCKER, pretend=True)]
+    docker_state["unit"] = "active"
+    left_alone.append(undo_of(DOCKER))
+    for one in left_alone[:2]:
+        docker_state["unit"] = "inactive"
+        ocore_undo.wake_docker(one)
+    docker_state["unit"] = "active"
+    ocore_undo.wake_docker(left_alone[2])
+    docker_state["unit"] = "inactive"
+    (tmp_path / "data" / "containers" / "ab").mkdir(parents=True)
+    left_alone.append(undo_of(DOCKER))
+    ocore_undo.wake_docker(left_alone[3])
+    assert [one.ran for one in left_alone] == [[]] * 4
+
+
+def test_a_docker_that_cannot_be_started_is_named(docker_state: dict[str, str]) -> None:
+    """Cleaning up goes on without it."""
+    undo = undo_of(DOCKER)
+    undo.run = refuse
+    docker_state["unit"] = "failed"
+    assert "could not be started: no" in ocore_undo.wake_docker(undo)[0]
+
+
+def refuse(_: list[str]) -> None:
+    """Fail."""
+    raise UndoError("no")
+
+
+def test_every_command_of_apts_waits_asks_nothing_and_keeps_files() -> None:
+    """Removing, purging and repairing share what keeps them from hanging or from overwriting a configuration."""
+    command = ocore_undo.apt_get(7, "remove", "curl")
+    assert command[:2] == ["apt-get", "remove"]
+    assert command[-1] == "curl"
+    assert {"--yes", "--option=DPkg::Lock::Timeout=7", "--option=Dpkg::Options::=--force-confold"} < set(command)
+
+
+def test_repairing_removes_nothing_and_says_what_went_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed run left half installed is finished; where that fails, the notes say so."""
+    monkeypatch.setattr(ocore_undo, "needed_output", lambda _: "curl is only half configured")
+    undo = undo_of(package("curl"))
+    assert ocore_undo.repair_packages(undo, 7) == []
+    assert [command[:2] for command in undo.ran] == [["dpkg", "--configure"], ["apt-get", "install"]]
+    assert {"--fix-broken", "--no-remove", "--option=DPkg::Lock::Timeout=7"} < set(undo.ran[1])
+    undo.run = refuse
+    assert ocore_undo.repair_packages(undo, 7) == ["packages that are half installed: no"]
+
+
+def test_without_packages_of_ours_dpkg_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's half installed package is not our business."""
+    monkeypatch.setattr(ocore_undo, "needed_output", lambda _: pytest.fail("dpkg was asked"))
+    assert ocore_undo.undo_packages(undo_of(PROXY), 7) == ([], [])
+
+
+@pytest.fixture
+def manifest_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let the manifest be the test's."""
+    directory = tmp_path / "ocore"
+    directory.mkdir()
+    path = directory / "manifest.json"
+    for module in (ocore_undo, ocore_undoing):
+        monkeypatch.setattr(module, "DIRECTORY", str(directory))
+    monkeypatch.setattr(ocore_undo, "MANIFEST", str(path))
+    monkeypatch.setattr(ocore_undo, "save", lambda manifest: path.write_text(json.dumps(manifest)))
+    return path
+
+
+def finished(undo: Undo, path: Path) -> tuple[list[str], list[str]]:
+    """Finish with a manifest on disk."""
+    path.write_text(json.dumps(undo.manifest))
+    removed, notes = ocore_undo.finish(undo)
+    return removed, notes
+
+
+def test_the_manifest_goes_when_all_has_gone(manifest_file: Path) -> None:
+    """Nothing of ours is left, and so neither are the manifest, its draft and its directory."""
+    home = {"kind": "directory", "path": str(manifest_file.parent), "step": "packages"}
+    gone = {"kind": "directory", "path": "/nowhere", "step": "runtime"}
+    manifest_file.with_name("manifest.json.ocore-part").write_text("")
+    removed, notes = finished(undo_of(home, gone, package("curl")), manifest_file)
+    assert (removed, notes) == ([f"file {manifest_file}", f"directory {manifest_file.parent}"], [])
+    assert not manifest_file.parent.exists()
+
+
+def test_the_manifest_tells_of_what_is_left(manifest_file: Path, tmp_path: Path) -> None:
+    """What stays can be cleaned up another day; what is gone, or somebody else's by now, is not looked at again."""
+    home = {"kind": "directory", "path": str(manifest_file.parent), "step": "packages"}
+    entry = file_entry(tmp_path / "a")
+    (tmp_path / "a").write_text("somebody's by now")
+    docker = StandInDocker(**{"/networks/ocore": {"Id": "n9", "Name": "ocore", "Labels": {}}})
+    undo = undo_of(home, entry, file_entry(tmp_path / "b"), PROXY, NETWORK, package("curl"), docker=docker)
+    removed, [note] = finished(undo, manifest_file)
+    assert removed == []
+    assert "it tells what is left (1)" in note
+    left = json.loads(manifest_file.read_text())
+    assert left["entries"] == [entry, home]
+    assert left["packages_before"] is None
+
+
+def test_the_manifest_waits_for_a_silent_docker(manifest_file: Path) -> None:
+    """What is in Docker is left while Docker does not answer; so is a package that stays, with what was before it."""
+    undo = undo_of(PROXY, NETWORK, IMAGE, package("curl"), docker=SilentDocker())
+    undo.present.states["curl"] = "installed"
+    finished(undo, manifest_file)
+    left = json.loads(manifest_file.read_text())
+    assert left["entries"] == undo.manifest["entries"]
+    assert left["packages_before"] == undo.manifest["packages_before"]

@@ -10,6 +10,7 @@ import ocore_json
 import ocore_package_manager
 import pytest
 from ansible.module_utils.ocore_docker import DockerUnavailable
+from ansible.module_utils.ocore_manifest import ManifestError, empty
 from ansible.module_utils.ocore_marker import parse_marker
 from ansible.module_utils.ocore_package_locks import cloud_init_runs
 from ansible.module_utils.ocore_packages import installed_packages, unfinished_packages
@@ -257,3 +258,22 @@ def test_a_file_without_an_object_cannot_be_merged(text: str) -> None:
 def test_an_empty_file_holds_nothing() -> None:
     """An empty file is as good as one with an empty object."""
     assert ocore_json.parse(" \n") == {}
+
+
+@pytest.mark.parametrize(
+    ("entries", "ours"), [([], False), ([ocore_facts.DOCKER_REPOSITORY], True), (ManifestError("damaged"), False)]
+)
+def test_dockers_repository_is_ours_by_the_manifest(
+    entries: Any,
+    ours: bool,
+    monkeypatch: pytest.MonkeyPatch,  # noqa: FBT001
+) -> None:
+    """It is ours only where the manifest says so, and a manifest that cannot be read says nothing."""
+
+    def load() -> Any:
+        if isinstance(entries, Exception):
+            raise entries
+        return dict(empty(), entries=entries)
+
+    monkeypatch.setattr(ocore_facts, "load", load)
+    assert ocore_facts.docker_repository_ours() is ours

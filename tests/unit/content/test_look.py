@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import grp
+import hashlib
 import json
+import os
 import pwd
 import socket
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ import ocore_look
 import pytest
 from ansible.module_utils.ocore_conditions import KINDS, differing_key, reasons, units_of, why_not
 from ansible.module_utils.ocore_docker import DockerUnavailable
-from ansible.module_utils.ocore_reading import Host, parse_units
+from ansible.module_utils.ocore_reading import Host, parse_timestamp, parse_units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,7 @@ STEPS = [
     {"name": "docker", "needs": ["packages"], "wants": []},
     {"name": "runtime", "needs": ["docker"], "wants": []},
     {"name": "proxy", "needs": ["runtime"], "wants": []},
+    {"name": "verify", "needs": ["packages", "docker", "runtime", "proxy"], "wants": []},
 ]
 ALL = ["packages", "docker", "runtime", "proxy", "verify"]
 
@@ -87,8 +90,15 @@ def test_only_of_what_is_so_is_nothing() -> None:
     assert due("proxy", only=["docker"]) == []
 
 
+def test_a_server_that_was_not_verified_is_verified() -> None:
+    """`verify` has a condition of its own: it is due alone where all else is so, and not without being asked for."""
+    assert due("verify") == ["verify"]
+    assert due("verify", only=["verify"]) == ["verify"]
+    assert due("verify", only=["docker"]) == []
+
+
 def test_verify_alone_can_be_forced() -> None:
-    """`verify` has no conditions, but runs when it is asked for by force."""
+    """`verify` runs when it is asked for by force, and then no other step does."""
     assert due(force=True, only=["verify"]) == ["verify"]
 
 
@@ -152,6 +162,16 @@ def test_a_file_is_compared_with_its_content(tmp_path: Path) -> None:
     assert why_not({**want, "content": "wanted"}, Host()) == f"file {path} has another content"
 
 
+def test_a_file_that_is_fetched_is_compared_with_its_digest(tmp_path: Path) -> None:
+    """Where the content is only known by its digest, that is compared."""
+    path = tmp_path / "file"
+    path.write_text("wanted\n")
+    want = {"kind": "file", "path": str(path), "sha256": hashlib.sha256(b"wanted\n").hexdigest()}
+    assert why_not(want, Host()) is None
+    path.write_text("edited\n")
+    assert why_not(want, Host()) == f"file {path} has another content"
+
+
 def test_a_link_is_no_file(tmp_path: Path) -> None:
     """A symbolic link where a file is wanted is said to be none, wherever it points."""
     (tmp_path / "file").write_text("x")
@@ -213,7 +233,7 @@ def test_a_unit_is_there_and_runs(unit: dict[str, str], says: str | None) -> Non
     assert why_not(want, StandIn(units={"a.service": unit})) == says
 
 
-CONTAINER = {"State": "running", "Image": "caddy:2", "Labels": {"sh.ocore.managed": "true", "other": "1"}}
+CONTAINER = {"Created": 0, "State": "running", "Image": "caddy:2", "Labels": {"sh.ocore.managed": "true", "other": "1"}}
 
 
 @pytest.mark.parametrize(
@@ -242,6 +262,39 @@ def test_docker_runs_as_wanted() -> None:
     )
     not_taken = why_not(want, StandIn(docker_info={**info, "LiveRestoreEnabled": False}))
     assert not_taken == "the running Docker's LiveRestoreEnabled is not as wanted"
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        {"kind": "container", "name": "proxy"},
+        {"kind": "docker", "at_least": "24"},
+    ],
+    ids=["container", "docker"],
+)
+def test_what_runs_is_newer_than_its_files(tmp_path: Path, want: dict[str, Any]) -> None:
+    """What was started before one of its files was last written may work by what was in it before."""
+    path = tmp_path / "file"
+    path.write_text("")
+    os.utime(path, (1000.5, 1000.5))
+    want = {**want, "newer_than": [str(tmp_path / "missing"), str(path)]}
+
+    def why(since: int) -> str | None:
+        containers = {"proxy": {**CONTAINER, "Created": since}}
+        host = StandIn(containers=containers, docker_info={"ServerVersion": "26.1.5"}, docker_started=since)
+        return why_not(want, host)
+
+    assert why(1000) is None
+    assert str(why(999)).endswith(f" is older than {path}")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("Tue 2025-11-25 22:04:43 UTC", 1764108283), ("", 0), ("n/a", 0), ("Tue 2025-11-25 22:04:43 CET", 0)],
+)
+def test_systemds_times_are_read(text: str, seconds: int) -> None:
+    """A time in UTC is read; anything else is taken for none, which is older than any file."""
+    assert parse_timestamp(text) == seconds
 
 
 def test_without_docker_nothing_of_docker_is_so() -> None:

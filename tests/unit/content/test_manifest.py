@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import ocore_manifest
 import pytest
-from ansible.module_utils.ocore_apt import parse_recommends, parse_simulation
+from ansible.module_utils import ocore_present
+from ansible.module_utils.ocore_apt import parse_relations, parse_simulation
+from ansible.module_utils.ocore_commands import CommandError, needed_output
+from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
 from ansible.module_utils.ocore_manifest import ManifestError, empty, find, key, load, of_kind, parse, put, save
+from ansible.module_utils.ocore_objects import merged
 from ansible.module_utils.ocore_present import Present, digest, file_state, parse_package_states
-from ansible.module_utils.ocore_recording import MAX_DIGESTS, is_our_docker, merged, record
+from ansible.module_utils.ocore_recording import MAX_DIGESTS, is_our_docker, record
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -109,7 +114,7 @@ def test_recommendations_are_read_with_their_alternatives() -> None:
     """Each alternative counts; versions and architectures do not."""
     text = "git\tca-certificates, patch (>= 1) | busybox, less:any,gettext-base\nbash\t,bash-doc\n"
     wanted = {"ca-certificates", "patch", "busybox", "less", "gettext-base"}
-    assert parse_recommends(text) == {"git": wanted, "bash": {"bash-doc"}}
+    assert parse_relations(text) == {"git": wanted, "bash": {"bash-doc"}}
 
 
 def test_the_most_installed_state_counts() -> None:
@@ -201,6 +206,16 @@ def test_the_digests_do_not_grow_without_end(tmp_path: Path) -> None:
     assert len(manifest["entries"][0]["digests"]) == MAX_DIGESTS
 
 
+def test_a_pinned_file_is_recorded_by_its_digest(tmp_path: Path) -> None:
+    """A file that is fetched and of which the digest is known is ours only with that one."""
+    path, pinned = tmp_path / "a", digest(b"pinned")
+    want = {"kind": "file", "path": str(path), "sha256": pinned}
+    [entry] = record(empty(), "docker", [want], Bare())["entries"]
+    assert entry["digests"] == [pinned]
+    path.write_bytes(b"pinned")
+    assert record(empty(), "docker", [want], Bare())["entries"] == []
+
+
 def test_a_fetched_file_has_no_digests(tmp_path: Path) -> None:
     """Of a file whose content is not known beforehand only the path is recorded."""
     [entry] = recorded({"kind": "file", "path": str(tmp_path / "key")})
@@ -243,6 +258,77 @@ def test_merging_goes_into_objects() -> None:
     base = {"a": {"x": 1}, "b": [1]}
     assert merged(base, {"a": {"y": 2}, "b": [2]}) == {"a": {"x": 1, "y": 2}, "b": [2]}
     assert base == {"a": {"x": 1}, "b": [1]}
+
+
+# --- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [["false"], ["/nowhere/dpkg-query"], ["sleep", "5"], ["head", "-c2000000", "/dev/zero"]]
+)
+def test_no_answer_is_not_an_empty_one(command: list[str]) -> None:
+    """A program that fails, is missing, takes too long or says too much is an error where its answer is needed."""
+    with pytest.raises(CommandError, match=command[0]):
+        needed_output(command, 0.5)
+    assert needed_output(["true"]) == ""
+
+
+@pytest.mark.parametrize("listing", [["true"], ["false"], ["echo", "curl not-installed"]])
+def test_a_server_without_packages_is_an_error(listing: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where dpkg lists nothing, every package would be taken for one of ours and removed some day."""
+    monkeypatch.setattr(ocore_present, "DPKG", listing)
+    with pytest.raises(CommandError):
+        record(empty(), "packages", [CURL], Present())
+
+
+@pytest.mark.parametrize("kind", ["file", "json", "directory"])
+def test_what_cannot_be_looked_at_is_not_taken_for_ours(kind: str, tmp_path: Path) -> None:
+    """Only what is known not to be there is recorded; a loop of links, say, is an error."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        recorded({"kind": kind, "path": str(tmp_path / "loop" / "a"), "content": "", "contains": {}})
+    (tmp_path / "file").write_text("")
+    assert file_state(str(tmp_path / "file" / "a")) is None
+
+
+@pytest.mark.parametrize("kind", ["container", "network", "image"])
+def test_what_a_silent_docker_has_is_not_taken_for_ours(kind: str, tmp_path: Path) -> None:
+    """Where Docker does not answer nobody knows what it has; without Docker there is nothing."""
+    present = Present(DockerSocket(str(tmp_path / "none")))
+    present.has_docker = lambda: True  # type: ignore[method-assign]
+    with pytest.raises(DockerUnavailable):
+        recorded({"kind": kind, "name": "ocore"}, present=present)
+    present.has_docker = lambda: False  # type: ignore[method-assign]
+    assert len(recorded({"kind": kind, "name": "ocore"}, present=present)) == 1
+
+
+class StandInModule:
+    """As much of an AnsibleModule as recording needs."""
+
+    params: ClassVar[dict[str, Any]] = {"step": "runtime"}
+
+    def __init__(self, *, check_mode: bool) -> None:
+        """Take whether something may be changed."""
+        self.check_mode = check_mode
+
+    def fail_json(self, msg: str) -> None:
+        """End as a module does that fails."""
+        raise SystemExit(msg)
+
+
+def test_a_step_fails_that_cannot_tell_what_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It says why, and changes nothing; in check mode a Docker that a step before would have started may be silent."""
+    wants = [{"kind": "network", "name": "ocore"}]
+    silent = Present(DockerSocket(str(tmp_path / "none")))
+    silent.has_docker = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(ocore_manifest, "Present", lambda: silent)
+    with pytest.raises(SystemExit, match=r"cannot be read .* Docker does not answer"):
+        ocore_manifest.recorded(StandInModule(check_mode=False), empty(), wants)
+    assert ocore_manifest.recorded(StandInModule(check_mode=True), empty(), wants) == empty()
+    (tmp_path / "loop").symlink_to("loop")
+    wants = [{"kind": "directory", "path": str(tmp_path / "loop" / "a")}]
+    with pytest.raises(SystemExit, match="symbolic links"):
+        ocore_manifest.recorded(StandInModule(check_mode=True), empty(), wants)
 
 
 # --- the manifest -----------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class StandInDocker:
             "/version": {"Version": "26.1.5+dfsg1"},
             "/info": {"LiveRestoreEnabled": True},
             "/networks/ocore": {"Name": "ocore"},
+            "/containers/ocore-verify/json": None,
             "create": (201, {"Id": "c1"}),
             "start": (204, None),
             "wait": (200, {"StatusCode": 0}),
@@ -50,8 +51,9 @@ class StandInDocker:
 
     def post(self, path: str, body: Any = None) -> tuple[int, Any]:
         """Answer to the three calls that run a container."""
-        call = path.rpartition("/")[2]
+        call = path.rpartition("/")[2].partition("?")[0]
         if call == "create" and self.answers["create"][0] == 201:
+            assert path.endswith("?name=ocore-verify")
             self.containers.add("c1")
             assert body["Labels"] == {"sh.ocore.managed": "true"}
         status, answer = self.answers[call]
@@ -187,3 +189,12 @@ def test_patience_ends() -> None:
     assert wrong_after(["proxy"], expected(), StandIn(answer=Answer(0, "refused")), patience=0) == [
         "nothing answers on port 80 (refused)"
     ]
+
+
+@pytest.mark.parametrize(("labels", "removed"), [({"sh.ocore.managed": "true"}, True), (None, False)])
+def test_what_a_killed_run_left_is_removed(labels: Any, removed: bool) -> None:  # noqa: FBT001 - a case's outcome
+    """A throw-away container of an earlier run goes before the next one is made; one of somebody else's stays."""
+    docker = StandInDocker(**{"/containers/ocore-verify/json": {"Id": "c0", "Config": {"Labels": labels}}})
+    docker.containers = {"c0"}
+    wrong_in(["proxy"], expected(), StandIn(docker=docker))
+    assert docker.containers == (set() if removed else {"c0"})

@@ -1,0 +1,1 @@
+ocore_facts.py

@@ -1,0 +1,406 @@
+"""Hosts that lie: whatever a host sends, it changes nothing but its own failed step, and nothing of it runs here."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import io
+import json
+import logging
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import ocore
+from ocore.testing import RecordingTransport
+from ocore.transport import SshTransport
+from tests.integration.apart import Apart
+from tests.integration.support import OPTIONS, Watch, describe, key_of, options, server, statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ocore.transport import Process
+    from tests.hosts import Host
+
+# Figures: shown with `-o log_cli=true -o log_cli_level=info`, and where a test fails.
+log = logging.getLogger(__name__)
+PYTHON = Path(__file__).parent / "hostile_python.py"
+GIBIBYTE = 2**30
+VALIDATION = ("connect", "privileges", "detect", "preflight")
+
+
+@dataclasses.dataclass
+class Truth:
+    """What an honest host says."""
+
+    plan: ocore.Plan
+    specs: ocore.HardwareSpecs
+
+
+@pytest.fixture(scope="module")
+def honest(start: Callable[..., Host]) -> Host:
+    """Return a host as any other."""
+    return start("root-key", docker=True)
+
+
+@pytest.fixture(scope="module")
+def truth(honest: Host) -> Truth:
+    """Return what the host says before it becomes hostile."""
+    return Truth(ocore.plan(server(honest), OPTIONS), ocore.gather(server(honest), OPTIONS))
+
+
+@pytest.fixture(scope="module")
+def host(honest: Host, truth: Truth) -> Host:  # noqa: ARG001 - the truth is asked for first
+    """Return the host with a Python that is ours to tell how to lie."""
+    honest.exec(
+        "mkdir -p /etc/hostile /usr/lib/hostile && ln -s $(readlink -f /usr/bin/python3) /usr/lib/hostile/python3"
+    )
+    honest.exec("rm /usr/bin/python3")
+    honest.write("/etc/hostile/way", "none none\n")
+    honest.write("/etc/hostile/megabytes", "60\n")
+    honest.write("/etc/hostile/steal", "/nowhere\n")
+    honest.write("/usr/bin/python3", f"#!/usr/lib/hostile/python3\n{PYTHON.read_text(encoding='utf-8')}", mode="0755")
+    return honest
+
+
+def _lie(host: Host, way: str, about: str = "ansible_facts") -> None:
+    """Make the host's answers hostile where they hold a key."""
+    host.write("/etc/hostile/way", f"{about} {way}\n")
+    host.exec(": > /var/log/hostile")
+
+
+def _tell_the_truth(host: Host) -> None:
+    _lie(host, "none", "none")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
+
+
+def _assert_harmless(result: ocore.RunResult, watch: Watch) -> None:
+    """Check that all which left the library can be shown and stored."""
+    told = [dataclasses.asdict(one) for one in (result, *watch.events, *watch.specs, *watch.finished)]
+    for text in _texts(told):
+        assert len(text) < 1000
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", text), repr(text)
+    assert "\\ud800" not in json.dumps(told, default=str)
+
+
+# --- forged events ----------------------------------------------------------------------------------------------------
+
+
+def _run(host: Host, call: Callable[..., Any], **arguments: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """Make a run, and return its result with the events that reached the library."""
+    record = io.StringIO()
+    result = call(server(host), OPTIONS, transport=RecordingTransport(record), **arguments)
+    answers = [json.loads(line) for line in record.getvalue().splitlines()]
+    return result, [answer for answer in answers if answer.get("type") == "event"]
+
+
+@pytest.mark.parametrize("way", ["forge_and_succeed", "forge_before", "complain_forged"])
+def test_forged_events_change_nothing(host: Host, truth: Truth, way: str) -> None:
+    """A host that prints events of its own making beside true answers is planned for as if it did not."""
+    _lie(host, way, "*")
+    plan, events = _run(host, ocore.plan)
+    assert plan == truth.plan
+    if way == "forge_and_succeed":  # the one way in which they come as far as the library
+        assert {"playbook_on_start", "runner_on_ok", "runner_on_failed"} <= _forged(events)
+    specs, events = _run(host, ocore.gather)
+    assert dataclasses.replace(specs, disk_free_bytes=0) == dataclasses.replace(truth.specs, disk_free_bytes=0)
+    assert len({event["playbook_uuid"] for event in events} - {"forged", None}) == 1
+
+
+def _forged(events: list[dict[str, Any]]) -> set[str]:
+    return {event["event"] for event in events if event["playbook_uuid"] == "forged"}
+
+
+@pytest.mark.parametrize(
+    ("about", "failed"), [("ansible_facts", "detect"), ("findings", "preflight")], ids=["detect", "preflight"]
+)
+def test_a_host_that_forges_success_fails_its_own_step(host: Host, about: str, failed: str) -> None:
+    """A step that failed stays failed whatever the reason says; later ones are skipped, and nothing was changed."""
+    _lie(host, "forge_and_fail", about)
+    watch = Watch()
+    result, _ = _run(host, ocore.provision, recorder=watch)
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.STEP_FAILED
+    so = statuses(result)
+    assert so.pop(failed) == "failed"
+    before = VALIDATION[: VALIDATION.index(failed)]
+    assert {name for name, status in so.items() if status == "success"} == set(before)
+    assert {status for name, status in so.items() if name not in before} == {"skipped"}
+    assert result.specs is None or result.specs.cpu_cores < 4000
+    assert host.exec("test -e /etc/ocore", check=False).returncode == 1
+    _assert_harmless(result, watch)
+
+
+def test_a_host_that_forges_its_state_fails_the_run(host: Host) -> None:
+    """Where the look itself fails with forged events for a reason, no step runs or counts as done."""
+    _lie(host, "forge_and_fail", "look")
+    result, _ = _run(host, ocore.provision)
+    assert not result.ok
+    assert {status for name, status in statuses(result).items() if name not in VALIDATION} <= {"failed", "skipped"}
+    assert host.exec("test -e /etc/ocore", check=False).returncode == 1
+
+
+class Overhearing(SshTransport):
+    """Keeps the orders that a run gives."""
+
+    def __init__(self) -> None:
+        self.orders: list[dict[str, Any]] = []
+
+    def start(self, server: ocore.Server) -> Process:
+        """Start the process, and listen in."""
+        process = super().start(server)
+        give = process.order
+
+        def order(order: dict[str, Any]) -> None:
+            self.orders.append(order)
+            give(order)
+
+        process.order = order  # type: ignore[method-assign]
+        return process
+
+
+def test_no_host_ever_sees_the_number_that_marks_a_steps_end(host: Host) -> None:
+    """Neither the run's nonce nor the playbook's id is in anything that the host's Python is sent or started with."""
+    _tell_the_truth(host)
+    overhearing = Overhearing()
+    record = io.StringIO()
+    ocore.plan(server(host), OPTIONS, transport=RecordingTransport(record, overhearing))
+    variables = next(order["variables"] for order in overhearing.orders if order["op"] == "play")
+    ids = set(re.findall(r'"playbook_uuid": "([^"]+)"', record.getvalue()))
+    sent = _unpacked(host.read("/var/log/hostile"))
+    assert variables["ocore_run"] in sent, "the host's record does not hold what was sent"
+    assert variables["ocore_nonce"] not in sent
+    assert len(ids) == 1
+    assert not any(one in sent for one in ids)
+
+
+def _unpacked(text: str) -> str:
+    """Return a text together with what is packed in it."""
+    found = [text]
+    for packed in re.findall(r"[A-Za-z0-9+/=]{200,}", text):
+        with contextlib.suppress(zlib.error, ValueError):
+            found.append(zlib.decompress(base64.b64decode(packed)).decode(errors="replace"))
+    return "\n".join(found)
+
+
+def test_a_forged_name_reaches_no_file(start_reduced: Apart, host: Host) -> None:
+    """ansible-runner removes a file that a forged event names; without namespaces that would be one of this machine."""
+    victim = start_reduced.root / "of-mine"
+    (file := Path(f"{victim}-partial.json")).write_text("{}", encoding="utf-8")
+    host.write("/etc/hostile/steal", f"{victim}\n")
+    _lie(host, "forge_and_succeed")
+    login = ("--key", str(host.key_file), "--allow-loopback", "--minimum-disk-gb", "1")
+    said, _ = start_reduced.ocore("validate", host.target, *login, "--json").communicate()
+    assert b'"isolation":"reduced"' in said
+    assert file.exists()
+
+
+@pytest.fixture
+def start_reduced() -> Iterator[Apart]:
+    """Return a copy of oCore that finds no bubblewrap."""
+    with Apart(isolation="reduced") as copy:
+        yield copy
+
+
+# --- absurd answers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["controls", "numbers", "deep", "half_a_frame"])
+@pytest.mark.parametrize("about", ["ansible_facts", "look"])
+def test_an_absurd_answer_harms_nobody_else(host: Host, way: str, about: str) -> None:
+    """Control characters, absurd numbers, endless nesting, half a frame: a clean result, or a clean failure."""
+    _lie(host, way, about)
+    watch = Watch()
+    result = ocore.provision(server(host), options(proxy="none"), recorder=watch, check=True)
+    assert describe(result)
+    _assert_harmless(result, watch)
+    for specs in (*watch.specs, *([result.specs] if result.specs else [])):
+        assert 0 <= specs.cpu_cores <= 4096
+        assert all(0 <= size < 2**53 for size in (specs.ram_total_bytes, specs.disk_total_bytes, specs.own_disk_bytes))
+
+
+def test_a_login_that_prints_junk_is_read_all_the_same(host: Host, truth: Truth) -> None:
+    """A greeting, a banner and a shell that talks are passed over, also where they look like answers of others."""
+    _tell_the_truth(host)
+    junk = base64.b64encode(b"x" * 20_000).decode()
+    host.write("/etc/ssh/banner", f"Welcome!\n\x1b[31m{junk}\n")
+    host.write("/etc/ssh/sshd_config.d/banner.conf", "Banner /etc/ssh/banner\n")
+    shell = host.read("/root/.bashrc")
+    host.write(
+        "/root/.bashrc",
+        "printf 'Hi\\r\\n\\033[2J\\001{\"changed\": true}\\nocore\\nfoo uid 7\\n'; echo oops >&2\n" + shell,
+    )
+    host.exec("systemctl reload ssh")
+    try:
+        assert ocore.plan(server(host), OPTIONS) == truth.plan
+    finally:
+        host.write("/root/.bashrc", shell)
+        host.exec("rm /etc/ssh/sshd_config.d/banner.conf; systemctl reload ssh")
+        host.wait_until_booted()
+
+
+def test_a_login_that_never_stops_talking_fails(host: Host) -> None:
+    """A shell that prints without end is cut off, and the run fails at once."""
+    shell = host.read("/root/.bashrc")
+    host.write("/root/.bashrc", "yes ocore uid 0\n")
+    try:
+        began = time.monotonic()
+        result = ocore.validate(server(host), OPTIONS)
+        assert result.error is not None
+        assert statuses(result)["connect"] == "failed" or statuses(result)["privileges"] == "failed"
+        assert time.monotonic() - began < 20
+    finally:
+        host.write("/root/.bashrc", shell)
+        host.exec("pkill -x yes", check=False)
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _canary() -> Iterator[tuple[str, list[object]]]:
+    """Yield a template that connects to this machine where it is templated, and the list of such connections.
+
+    A connection is seen from within any sandbox, where a file would not be.
+    """
+    seen: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        stop = threading.Event()
+
+        def listen() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    connection, where = listener.accept()
+                    connection.close()
+                    seen.append(where)
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        command = f"bash -c 'echo > /dev/tcp/127.0.0.1/{listener.getsockname()[1]}'"
+        try:
+            yield f'{{{{ lookup("pipe", "{command}") }}}}', seen
+        finally:
+            time.sleep(0.1)  # for one that was made in the last moment
+            stop.set()
+            thread.join()
+
+
+def test_the_canary_notices_a_template_that_is_templated() -> None:
+    """The template that the tests below rely on does connect where Ansible trusts it."""
+    with _canary() as (template, seen):
+        ansible = str(Path(sys.executable).parent / "ansible")
+        command = [ansible, "localhost", "--connection", "local", "-m", "debug", "-a", json.dumps({"msg": template})]
+        subprocess.run(command, check=True, capture_output=True)
+    assert seen
+
+
+@pytest.mark.parametrize("way", ["templates", "templates_beside"])
+@pytest.mark.parametrize("about", ["ansible_facts", "findings", "look", "*"])
+def test_a_template_in_an_answer_is_text(host: Host, about: str, way: str) -> None:
+    """A template in every text of an answer, and variables of ours as the names of facts, run nothing here."""
+    with _canary() as (template, seen):
+        host.write("/etc/hostile/template", template)
+        _lie(host, way, about)
+        watch = Watch()
+        result = ocore.provision(server(host), options(proxy="none"), recorder=watch, check=True)
+        assert describe(result)
+    assert not seen
+    if about == "ansible_facts":
+        assert any("lookup" in specs.os_name for specs in watch.specs), "the template did not come this far"
+
+
+@pytest.mark.slow
+def test_a_template_in_the_hosts_own_files_is_text(host: Host) -> None:
+    """The same for what true answers are read from, through all of provisioning."""
+    _tell_the_truth(host)
+    with _canary() as (template, seen):
+        release = f"ID=debian\nVERSION_ID=13\nNAME={shlex.quote(template)}\nVERSION_CODENAME={shlex.quote(template)}\n"
+        host.write("/etc/os-release", release)
+        host.write("/etc/hostname", template)
+        host.write(f"/root/{template.replace('/', '|')}", template)
+        host.exec("cat > /proc/sys/kernel/hostname", stdin=template[:60])
+        watch = Watch()
+        result = ocore.provision(server(host), options(proxy="none"), recorder=watch)
+    assert not seen
+    assert result.ok, describe(result)
+    assert "lookup" in watch.specs[-1].os_name
+
+
+# --- too much ---------------------------------------------------------------------------------------------------------
+
+
+def _order(host: Host, seconds: float) -> dict[str, Any]:
+    return {
+        "server": {"host": host.address, "port": host.ssh_port, "user": host.user},
+        "credentials": {"private_key": key_of(host)},
+        "options": {"allow_loopback": True, "minimum_disk_gb": 1, "proxy": "none"},
+        "step_timeouts": {"detect": seconds},
+    }
+
+
+def _peak(apart: Apart, order: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Make a run, and return the most memory that it and all which it started took, with the run's last words."""
+    program = apart.driver(order)
+    most = 0
+    while program.poll() is None:
+        most = max(most, sum(map(_resident, apart.alive())))
+        time.sleep(0.05)
+    assert program.stdout is not None
+    last: dict[str, Any] = json.loads(program.stdout.read().splitlines()[-1])
+    return most, last
+
+
+def _resident(pid: int) -> int:
+    """Return what a process holds in memory, with the files in memory that only it can see."""
+    total = 0
+    with contextlib.suppress(OSError, IndexError):
+        total = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * 4096
+        if b"ocore.inside\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            files = Path(f"/proc/{pid}/root/run/ocore").rglob("*")
+            total += sum(file.stat().st_size for file in files if file.is_file())
+    return total
+
+
+@pytest.mark.parametrize(
+    ("way", "code"),
+    [
+        pytest.param("large", "step_failed", id="a fact of 60 MB"),
+        pytest.param("many", "step_failed", id="a million facts", marks=pytest.mark.slow),
+        pytest.param("noise", None, id="60 MB without a line's end", marks=pytest.mark.slow),
+        pytest.param("endless", "step_timeout", id="output without end", marks=pytest.mark.slow),
+    ],
+)
+def test_memory_stays_bounded(host: Host, way: str, code: str | None) -> None:
+    """Whatever a host sends, all processes of a run together stay below 1 GiB, and the step fails by itself."""
+    _lie(host, way)
+    with Apart() as apart:
+        most, last = _peak(apart, _order(host, 30 if way == "endless" else 90))
+        assert not apart.left()
+    log.info("%s: at most %d MiB", way, most // 2**20)
+    assert most > 150 * 2**20, "the measure does not see the run"
+    assert most < GIBIBYTE
+    if code:
+        assert last["code"] == code
