@@ -87,13 +87,15 @@ class Scan:
                     path = Path("/proc", str(pid), what)
                     yield from self._found(path, path.read_bytes())
 
-    def open_files(self, pids: Iterable[int]) -> Iterator[str]:
+    def open_files(self, pids: Iterable[int], besides: Iterable[Path] = ()) -> Iterator[str]:
         """Yield each finding in files that processes have open, also in such as have no name any more."""
+        passed = tuple(map(str, besides))
         for pid in pids:
             with contextlib.suppress(OSError):
                 for path in Path("/proc", str(pid), "fd").iterdir():
                     with contextlib.suppress(OSError):
-                        if (path.stat().st_mode & 0o170000) == 0o100000 and not path.readlink().match("*.py[co]"):
+                        regular = (path.stat().st_mode & 0o170000) == 0o100000
+                        if regular and not str(path.readlink()).startswith(passed):
                             yield from self._found(path, path.read_bytes()[:MOST])
 
     def _found(self, path: Path, data: bytes) -> Iterator[str]:

@@ -21,7 +21,7 @@ DAMAGES = {
     "the proxy's configuration is edited": ("echo '# mine' >> /etc/ocore/proxy/Caddyfile", "proxy"),
     "the proxy's container is removed": ("docker rm -f ocore-proxy; systemctl stop ocore-proxy", "proxy"),
     "the proxy has loaded an edited configuration": (
-        "cd /etc/ocore/proxy; cp Caddyfile /tmp; echo >> Caddyfile; systemctl restart ocore-proxy; sleep 3; cp /tmp/Caddyfile .",
+        "cd /etc/ocore/proxy; cp Caddyfile /tmp; echo>>Caddyfile; systemctl restart ocore-proxy; sleep 3; cp /tmp/C* .",
         "proxy",
     ),
     "docker has not taken its configuration": ("touch /etc/docker/daemon.json", "docker"),

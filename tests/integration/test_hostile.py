@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PYTHON = Path(__file__).parent / "hostile_python.py"
 GIBIBYTE = 2**30
+SLOW = pytest.mark.slow
 VALIDATION = ("connect", "privileges", "detect", "preflight")
 
 
@@ -228,7 +229,7 @@ def start_reduced() -> Iterator[Apart]:
 
 
 @pytest.mark.parametrize("way", ["controls", "numbers", "deep", "half_a_frame"])
-@pytest.mark.parametrize("about", ["ansible_facts", "look"])
+@pytest.mark.parametrize("about", ["ansible_facts", pytest.param("look", marks=SLOW)])
 def test_an_absurd_answer_harms_nobody_else(host: Host, way: str, about: str) -> None:
     """Control characters, absurd numbers, endless nesting, half a frame: a clean result, or a clean failure."""
     _lie(host, way, about)
@@ -318,7 +319,9 @@ def test_the_canary_notices_a_template_that_is_templated() -> None:
 
 
 @pytest.mark.parametrize("way", ["templates", "templates_beside"])
-@pytest.mark.parametrize("about", ["ansible_facts", "findings", "look", "*"])
+@pytest.mark.parametrize(
+    "about", ["ansible_facts", "*", *(pytest.param(one, marks=SLOW) for one in ("findings", "look"))]
+)
 def test_a_template_in_an_answer_is_text(host: Host, about: str, way: str) -> None:
     """A template in every text of an answer, and variables of ours as the names of facts, run nothing here."""
     with _canary() as (template, seen):
@@ -388,9 +391,9 @@ def _resident(pid: int) -> int:
     ("way", "code"),
     [
         pytest.param("large", "step_failed", id="a fact of 60 MB"),
-        pytest.param("many", "step_failed", id="a million facts", marks=pytest.mark.slow),
-        pytest.param("noise", None, id="60 MB without a line's end", marks=pytest.mark.slow),
-        pytest.param("endless", "step_timeout", id="output without end", marks=pytest.mark.slow),
+        pytest.param("many", "step_failed", id="a million facts", marks=SLOW),
+        pytest.param("noise", None, id="60 MB without a line's end", marks=SLOW),
+        pytest.param("endless", "step_timeout", id="output without end", marks=SLOW),
     ],
 )
 def test_memory_stays_bounded(host: Host, way: str, code: str | None) -> None:

@@ -191,7 +191,7 @@ def test_a_stop_in_a_long_task_leaves_nothing(full: Apart, host: Host, clean: se
 
 
 @pytest.mark.parametrize(
-    "way", [way if way in {"cancel", "SIGKILL"} else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
+    "way", [way if way == "SIGKILL" else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
 )
 def test_a_stop_without_namespaces_leaves_nothing(reduced: Apart, host: Host, clean: set[str], way: str) -> None:
     """The same where the machine refuses namespaces, as long as nobody kills the supervisor itself."""
@@ -261,6 +261,7 @@ def test_a_server_that_stops_answering_does_not_delay_a_stop(full: Apart, host: 
     assert "that an earlier run had left" in _assert_next_succeeds(full, host, clean).message_of("privileges")
 
 
+@pytest.mark.slow
 def test_leaving_at_once_leaves_nothing_here(full: Apart, host: Host, clean: set[str]) -> None:
     """A second Ctrl-C does not wait for the server; here all is gone all the same, and the next run succeeds."""
     with long_task(host):

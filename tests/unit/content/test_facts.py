@@ -265,8 +265,8 @@ def test_an_empty_file_holds_nothing() -> None:
 )
 def test_dockers_repository_is_ours_by_the_manifest(
     entries: Any,
-    ours: bool,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: FBT001
+    ours: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is ours only where the manifest says so, and a manifest that cannot be read says nothing."""
 
