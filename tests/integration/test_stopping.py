@@ -166,7 +166,9 @@ def _assert_next_succeeds(apart: Apart, host: Host, clean: set[str]) -> Stoppabl
 # --- the tests --------------------------------------------------------------------------------------------------------
 
 
-def _stop_in_long_task(apart: Apart, host: Host, clean: set[str], way: str, later: float = 0) -> None:
+def _stop_in_long_task(
+    apart: Apart, host: Host, clean: set[str], way: str, later: float = 0, *, goes_on: bool = True
+) -> None:
     with long_task(host):
         run = _begin_long_task(apart, host, way)
         apart.note_namespaces()
@@ -179,15 +181,18 @@ def _stop_in_long_task(apart: Apart, host: Host, clean: set[str], way: str, late
             assert any(LONG in line for line in _at_work(host)), "the server's task should have outlived us"
         else:
             assert run.code == CLOCKS.get(way, "cancelled")
-    after = _assert_next_succeeds(apart, host, clean)
-    if way == "SIGKILL":
-        assert "that an earlier run had left" in after.message_of("privileges")
+    if goes_on:
+        after = _assert_next_succeeds(apart, host, clean)
+        assert way != "SIGKILL" or "that an earlier run had left" in after.message_of("privileges")
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_stop_in_a_long_task_leaves_nothing(full: Apart, host: Host, clean: set[str], way: str) -> None:
-    """Whatever stops a run during a long task: all of it is gone within 5 s, and the next run succeeds."""
-    _stop_in_long_task(full, host, clean, way)
+    """Whatever stops a run during a long task: all of it is gone within 5 s, and the next run succeeds.
+
+    The next run is made for three of the ways here, since it takes a while, and for all of them at random moments.
+    """
+    _stop_in_long_task(full, host, clean, way, goes_on=way in {"cancel", "SIGINT", "SIGKILL"})
 
 
 @pytest.mark.parametrize(

@@ -45,18 +45,20 @@ class Installed:
     venv: Path
     folder: Path
 
-    def run(
-        self, program: str, *arguments: str, environment: dict[str, str] | None = None, seconds: float = 300
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment, far from the checkout and with nothing of this process's settings."""
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment."""
+        return self.command([str(self.venv / "bin" / program), *arguments])
+
+    def command(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command, far from the checkout and with nothing of this process's settings."""
         return subprocess.run(
-            [str(self.venv / "bin" / program), *arguments],
+            words,
             cwd=self.folder,
-            env={"HOME": str(self.folder), "LANG": "C.UTF-8", "PATH": os.environ["PATH"], **(environment or {})},
+            env={"HOME": str(self.folder), "LANG": "C.UTF-8", "PATH": os.environ["PATH"]},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=300,
             check=False,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import zipfile
 from typing import TYPE_CHECKING
@@ -66,10 +67,19 @@ def test_the_command_line_is_there(installed: Installed) -> None:
 
 
 def test_a_host_is_provisioned_with_the_wheel(installed: Installed, host: Host) -> None:
-    """`ocore provision` from the wheel does the main job, with the playbooks and the Ansible that came with it."""
+    """The wheel does the main job with the playbooks that are in it, and the commands that it prints for hands work."""
     arguments = ["provision", host.target, "--key", str(host.key_file), "--allow-loopback", "--minimum-disk-gb", "1"]
     done = installed.run("ocore", *arguments, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert host.exec("systemctl is-active ocore-proxy").stdout.strip() == "active"
-    again = installed.run("ocore", "drift", *arguments[1:])
-    assert again.returncode == 0, again.stdout + again.stderr
+
+    drift = installed.run("ocore", "drift", *arguments[1:])
+    assert drift.returncode == 0, drift.stdout + drift.stderr
+
+    # The host key is known by now: it was pinned in this environment's home.
+    inventory = installed.run("ocore", "inventory", *arguments[1:], "--directory", "hand", "--json")
+    _, whole = json.loads(inventory.stdout.splitlines()[-1])["commands"]
+    assert "/_content/playbooks/provision.yml" in whole
+    by_hand = installed.command(shlex.split(whole))
+    assert by_hand.returncode == 0, by_hand.stdout + by_hand.stderr
+    assert " changed=0 " in by_hand.stdout
