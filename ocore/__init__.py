@@ -6,7 +6,7 @@ Everything that programs need is here; what is not exported may change.
 from ocore.capacity import PROFILES, CapacityEstimate, CapacitySettings, Profile, estimate
 from ocore.engine import cleanup, drift, gather, plan, provision, validate
 from ocore.errors import ERRORS, ConfigError, ErrorCode, ErrorInfo, Failure, OcoreError, RecorderError, RunFailed
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 from ocore.models import (
     Credentials,
     Drift,

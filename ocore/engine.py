@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ocore import content
 from ocore.errors import ConfigError
 from ocore.models import Drift, Plan, PlannedStep, ProvisionOptions, RunResult
-from ocore.run import Kind, Run, Stop
+from ocore.runs.run import Kind, Run, Stop
 from ocore.steps import CHANGING, CLEANUP, STEPS, VALIDATION
 from ocore.transport import SshTransport
 

@@ -11,9 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from ocore import address, keys
 from ocore.errors import ConfigError, ErrorCode, Failure, RunFailed
-from ocore.hostkeys import HostKey, check_fingerprint
+from ocore.intake import address, keys
+from ocore.intake.hostkeys import HostKey, check_fingerprint
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ocore.hostkeys import HostKey
+    from ocore.intake.hostkeys import HostKey
     from ocore.models import StepResult, TaskEvent
     from ocore.specs import HardwareSpecs
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ocore.text import plain
+from ocore.intake.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 from ocore.transport import Process, SshTransport, Transport
 
 if TYPE_CHECKING:

@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
-from ocore import address, sandbox
+from ocore import sandbox
+from ocore.intake import address
 from ocore.ssh import hostkey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ocore.errors import Failure
-    from ocore.hostkeys import HostKey
+    from ocore.intake.hostkeys import HostKey
     from ocore.models import Server
 
 TICK: Final = 0.1

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ocore import keys
 from ocore.errors import ConfigError, ErrorCode
+from ocore.intake import keys
 from ocore.models import Credentials
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ocore import pins
-from ocore.cli import login
+from ocore.cli import login, pins
 from ocore.cli.options import parse_options
 from ocore.cli.show.live import LiveProgress
 from ocore.cli.show.progress import JsonProgress, PlainProgress, QuietProgress

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from ocore import address
 from ocore.errors import ConfigError
+from ocore.intake import address
 
 DEFAULT_USER: Final = "root"
 DEFAULT_PORT: Final = 22

@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ocore.hostkeys import HostKey, check_fingerprint
+from ocore.intake.hostkeys import HostKey, check_fingerprint
 
 if TYPE_CHECKING:
+    from ocore.cli.pins import Pins
     from ocore.cli.target import Target
-    from ocore.pins import Pins
 
 
 class Trust(StrEnum):

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 from ocore.ssh import options
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import Final
 
 from ocore import patience
 from ocore.errors import ConfigError, ErrorCode, Failure
-from ocore.hostkeys import TYPES, HostKey
+from ocore.intake.hostkeys import TYPES, HostKey
+from ocore.intake.text import plain
 from ocore.ssh import options
 from ocore.ssh.words import meaning
-from ocore.text import plain
 
 GREETING: Final = b"SSH-"
 # RFC 4253 lets a server send other lines before its greeting; no one that we manage needs more than this.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ocore.hostkeys import HostKey, algorithms
+from ocore.intake.hostkeys import HostKey, algorithms
 
 ALIAS: Final = "ocore-server"
 CONNECT_SECONDS: Final = 10

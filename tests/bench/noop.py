@@ -30,7 +30,7 @@ import yaml
 
 import ocore
 from ocore import content
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 from ocore.inventory import write_for_hands
 from ocore.steps import STEPS
 from tests import hosts

@@ -21,7 +21,7 @@ import pytest
 
 import ocore
 from ocore.errors import ConfigError, ErrorCode, Failure
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 from ocore.steps import BY_NAME
 from tests import hosts
 from tests.hosts.fleet import free_port

@@ -12,7 +12,7 @@ import pytest
 
 import ocore
 from ocore.errors import ErrorCode
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 from ocore.transport import SshTransport
 from tests.integration.support import OPTIONS, Watch, describe, server, statuses
 

@@ -6,8 +6,8 @@ import ipaddress
 
 import pytest
 
-from ocore import address
 from ocore.errors import ConfigError, ErrorCode, Failure
+from ocore.intake import address
 
 GOOD = [
     ("192.0.2.1", "192.0.2.1"),

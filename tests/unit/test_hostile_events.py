@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ocore
-from ocore.events import EventParser
 from ocore.inside import channel
 from ocore.inside.slim import EVENTS, RESULT_KEYS, slim
-from ocore.scrub import Scrubber
+from ocore.intake.scrub import Scrubber
+from ocore.runs.events import EventParser
 from ocore.testing import ReplayTransport
 from tests.unit import streams
 from tests.unit.streams import STEPS, begin, end, event, lines, login, look, mark, server, task

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocore.errors import ConfigError
-from ocore.hostkeys import TYPES, HostKey, algorithms, check_fingerprint
+from ocore.intake.hostkeys import TYPES, HostKey, algorithms, check_fingerprint
 from tests.unit.keymaker import public_key
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocore import keys
 from ocore.errors import ConfigError, ErrorCode
+from ocore.intake import keys
 from tests.unit.keymaker import PASSPHRASE, private_key, public_key
 
 PUTTY = "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: x\n"

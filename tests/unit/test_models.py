@@ -14,7 +14,7 @@ import pytest
 
 from ocore import models
 from ocore.errors import ConfigError, ErrorCode, Failure, RunFailed
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 from ocore.models import (
     Credentials,
     Drift,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ocore.cli.pins import FILE, Pins, state_directory
 from ocore.errors import ConfigError
-from ocore.hostkeys import HostKey
-from ocore.pins import FILE, Pins, state_directory
+from ocore.intake.hostkeys import HostKey
 from tests.unit.keymaker import public_key
 
 ONE = HostKey.parse(public_key("ed25519"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocore.text import plain
+from ocore.intake.text import plain
 
 
 @pytest.mark.parametrize(

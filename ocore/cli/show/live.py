@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ocore.cli.show.screen import Screen
     from ocore.cli.trust import KeyTrust, Trust
-    from ocore.hostkeys import HostKey
+    from ocore.intake.hostkeys import HostKey
     from ocore.models import StepResult, TaskEvent
 
 _STYLES: Final = {

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ocore.cli.show.screen import Screen
     from ocore.cli.trust import KeyTrust
-    from ocore.hostkeys import HostKey
+    from ocore.intake.hostkeys import HostKey
     from ocore.models import StepResult, TaskEvent
     from ocore.specs import HardwareSpecs
 

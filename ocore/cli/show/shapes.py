@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ocore.capacity import CapacityEstimate
     from ocore.errors import Failure
-    from ocore.hostkeys import HostKey
+    from ocore.intake.hostkeys import HostKey
     from ocore.models import Drift, Plan, RunResult, StepResult, TaskEvent
     from ocore.specs import HardwareSpecs
     from ocore.steps import Step

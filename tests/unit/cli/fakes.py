@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocore.capacity import GIB, MIB
 from ocore.errors import ErrorCode, Failure, RecorderError
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 from ocore.models import (
     Drift,
     Plan,

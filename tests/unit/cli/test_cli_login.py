@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocore.keys import is_encrypted
+from ocore.intake.keys import is_encrypted
 from tests.unit.cli.fakes import FakeDoor
 from tests.unit.keymaker import PASSPHRASE, private_key
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocore.pins import FILE, Pins
+from ocore.cli.pins import FILE, Pins
 from tests.unit.cli.fakes import KEY, OTHER_KEY, FakeDoor
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ocore.errors import ConfigError
-from ocore.hostkeys import HostKey
+from ocore.intake.hostkeys import HostKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

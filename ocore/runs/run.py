@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from ocore import inventory, patience
-from ocore.drain import drain
 from ocore.errors import ErrorCode, Failure, RecorderError
-from ocore.events import EventParser, Seen
-from ocore.ledger import Ledger
-from ocore.login import Login, login_order, read_login
+from ocore.intake.scrub import Scrubber
 from ocore.models import ProvisionOptions, RunResult
 from ocore.recorder import NullRecorder
-from ocore.scrub import Scrubber
+from ocore.runs.drain import drain
+from ocore.runs.events import EventParser, Seen
+from ocore.runs.ledger import Ledger
+from ocore.runs.login import Login, login_order, read_login
 from ocore.specs import parse_specs
 from ocore.steps import BY_NAME
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from ocore.hostkeys import HostKey
+    from ocore.intake.hostkeys import HostKey
     from ocore.models import Server
     from ocore.recorder import Recorder
     from ocore.sandbox import Isolation

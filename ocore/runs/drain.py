@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from ocore.login import login_order
+from ocore.runs.login import login_order
 
 if TYPE_CHECKING:
-    from ocore.hostkeys import HostKey
+    from ocore.intake.hostkeys import HostKey
     from ocore.models import Server
     from ocore.transport import Transport
 

@@ -10,9 +10,9 @@ from ocore.errors import ErrorCode, Failure
 from ocore.ssh.words import meaning, sudo_meaning
 
 if TYPE_CHECKING:
-    from ocore.hostkeys import HostKey
+    from ocore.intake.hostkeys import HostKey
+    from ocore.intake.scrub import Scrubber
     from ocore.models import Server
-    from ocore.scrub import Scrubber
 
 MINIMUM_PYTHON: Final = (3, 9)
 _SENT_KEY: Final = re.compile(r"key sent by the remote host is\s+(SHA256:[A-Za-z0-9+/]{43})")

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from ocore.text import plain
+from ocore.intake.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,7 +19,7 @@ from ocore.steps import BY_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ocore.scrub import Scrubber
+    from ocore.intake.scrub import Scrubber
 
 MAX_MESSAGE: Final = 600
 MAX_REASONS: Final = 10

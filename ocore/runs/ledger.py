@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ocore.errors import ErrorCode, Failure
-from ocore.events import Reading, Seen, StepTally
 from ocore.models import RunStatus, StepResult, StepStatus, TaskEvent
+from ocore.runs.events import Reading, Seen, StepTally
 from ocore.steps import BY_NAME
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""One run over one server: login, events, the ledger of its steps, and stopping."""
