@@ -20,6 +20,7 @@ from ocore.inside import channel
 from ocore.inside.slim import EVENTS, RESULT_KEYS, slim
 from ocore.intake.scrub import Scrubber
 from ocore.runs.events import EventParser
+from ocore.specs import MAX_BYTES, MAX_CORES, parse_specs
 from ocore.testing import ReplayTransport
 from tests.unit import streams
 from tests.unit.streams import STEPS, begin, end, event, lines, login, look, mark, server, task
@@ -139,6 +140,14 @@ def test_facts_that_do_not_arrive_fail_their_step() -> None:
     assert result.error.code is ocore.ErrorCode.STEP_FAILED
     assert result.steps[2].step == "detect"
     assert result.steps[2].status == "failed"
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e308, float("nan"), float("inf")])
+def test_a_number_that_no_machine_has_becomes_one_that_can_be_stored(value: float) -> None:
+    """Also whole numbers larger than fractions can be."""
+    specs = parse_specs({"cpu_cores": value, "ram_total_bytes": value})
+    assert 0 <= specs.cpu_cores <= MAX_CORES
+    assert 0 <= specs.ram_total_bytes <= MAX_BYTES
 
 
 JSON = st.recursive(
