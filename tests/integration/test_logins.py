@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     ("variant", "by"),
     [
         ("sudo-password", "password"),
-        ("sudo-password", "key"),
-        ("sudo-nopasswd", "key"),
-        ("password-only", "password"),
+        pytest.param("sudo-password", "key", marks=pytest.mark.slow),
+        pytest.param("sudo-nopasswd", "key", marks=pytest.mark.slow),
+        pytest.param("password-only", "password", marks=pytest.mark.slow),
         ("ipv6", "key"),
     ],
 )
@@ -47,6 +47,7 @@ def test_python_is_installed_where_it_is_missing(start: Callable[..., Host]) -> 
     assert result.ok, describe(result)
 
 
+@pytest.mark.slow
 def test_a_held_lock_is_waited_for_visibly(start: Callable[..., Host]) -> None:
     """While another program holds apt's lock the run waits, says for whom, and then succeeds."""
     from tests.hosts import hold_apt_locks  # noqa: PLC0415 - only here

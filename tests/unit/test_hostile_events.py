@@ -131,6 +131,13 @@ def test_the_first_playbook_is_the_runs_own() -> None:
     assert _provision(*answers, *REST).ok
 
 
+def test_the_library_takes_no_field_for_what_it_should_be() -> None:
+    """What the sandbox lets through is read with the same distrust: here a complaint, which needs no playbook's id."""
+    parser = EventParser("nonce", NAMES, Scrubber([]))
+    for odd in ({}, [1], 7, None):
+        assert parser.feed({"event": "error", "role": odd, "task": odd, "text": odd, "result": {}}) == []
+
+
 def test_facts_that_do_not_arrive_fail_their_step() -> None:
     """Facts that were too large to be taken in are missed: `detect` fails, rather than that a run goes on without."""
     large = slim({"event": "runner_on_ok", "event_data": _data(playbook_uuid=streams.PLAYBOOK, res={})})
@@ -148,6 +155,8 @@ def test_a_number_that_no_machine_has_becomes_one_that_can_be_stored(value: floa
     specs = parse_specs({"cpu_cores": value, "ram_total_bytes": value})
     assert 0 <= specs.cpu_cores <= MAX_CORES
     assert 0 <= specs.ram_total_bytes <= MAX_BYTES
+    answer = slim({"event": "runner_on_ok", "event_data": {"res": {"attempts": value}}})
+    json.dumps(answer, allow_nan=False)
 
 
 JSON = st.recursive(
