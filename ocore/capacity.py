@@ -169,7 +169,7 @@ def render_reasoning(terms: Terms) -> str:
     others = {"RAM": terms.by_ram, "CPU": terms.by_cpu, "Disk": terms.by_disk}
     sums = (
         f"{terms.limit} is the limit at {terms.instances} {terms.profile_name} instance(s). "
-        f"RAM: {terms.ram_mb} MB - {terms.ram_reserved_mb:.0f} MB reserved = {terms.ram_available_mb} MB; "
+        f"RAM: {terms.ram_mb} MB - {terms.ram_mb - terms.ram_available_mb} MB reserved = {terms.ram_available_mb} MB; "
         f"/ {profile.ram_mb} MB = {terms.by_ram}. "
         f"CPU: {terms.cores} core(s) - {terms.cpu_reserved:.4g} reserved = {terms.cpu_available:g}; "
         f"/ {profile.cores:g} = {terms.by_cpu}. "

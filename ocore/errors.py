@@ -69,7 +69,8 @@ ERRORS: Final = MappingProxyType(
     {
         ErrorCode.ADDRESS_REFUSED: ErrorInfo(
             "The host's address is one that oCore does not connect to.",
-            "Give the server's own address; to reach this machine's loopback on purpose, allow it explicitly.",
+            "Give the server's own address; to reach this machine itself on purpose, use `--allow-loopback` "
+            "(`allow_loopback` in Python).",
             retryable=False,
         ),
         ErrorCode.DNS_FAILED: ErrorInfo(

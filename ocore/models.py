@@ -113,6 +113,10 @@ class Server:
 
     def __post_init__(self) -> None:
         """Check every field against its rule."""
+        if not isinstance(self.credentials, Credentials):
+            raise ConfigError("credentials", "must be Credentials")
+        if self.host_key is not None and not isinstance(self.host_key, HostKey):
+            raise ConfigError("host_key", "must be a HostKey; HostKey.parse reads one from text")
         object.__setattr__(self, "host", address.check_host(self.host))
         address.check_user(self.user)
         address.check_port(self.port)

@@ -74,6 +74,9 @@ def facts(session: Session) -> Outcome:
 def capacity(session: Session) -> Outcome:
     """Say what a server can carry, from the server or from figures."""
     arguments = session.arguments
+    given = (arguments.cores, arguments.ram_mb, arguments.disk_gb)
+    if arguments.target and any(figure is not None for figure in given):
+        raise ConfigError("capacity", "give a server or figures, not both")
     specs = session.read(session.door.gather) if arguments.target else _figures(arguments)
     found = estimate(specs, arguments.profile)
     body = {"profile": arguments.profile, "specs": shapes.specs(specs), "capacity": shapes.capacity(found)}
@@ -97,11 +100,14 @@ def steps(_session: Session) -> Outcome:
     return Outcome({"steps": shapes.steps(STEPS)}, words.steps(STEPS))
 
 
+_HINT = ("Run for example (where all is so already, it stops after looking; -e ocore_force=true runs every step):",)
+
+
 def inventory(session: Session) -> Outcome:
     """Write what is needed to run the playbooks by hand."""
     made = handmade.write(session)
     body = {"files": [str(file) for file in made.files], "commands": list(made.commands)}
-    return Outcome(body, [*(f"Wrote {file}" for file in made.files), "", "Run for example:", "", *made.commands])
+    return Outcome(body, [*(f"Wrote {file}" for file in made.files), "", *_HINT, "", *made.commands])
 
 
 def forget_host_key(session: Session) -> Outcome:

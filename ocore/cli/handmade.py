@@ -32,9 +32,13 @@ def write(session: Session) -> HandRun:
     arguments = session.arguments
     trust = session.trust()
     if trust.host_key is None:
-        raise ConfigError("host_key", "is not known yet; run `ocore validate` first, or give --host-key 'TYPE BASE64'")
+        raise ConfigError(
+            "host_key", "is not known yet; run `ocore validate` first, or give the whole key: --host-key 'TYPE BASE64'"
+        )
     server = session.server(trust)
     key_file = Path(arguments.key) if arguments.key else None
+    if key_file is not None and not key_file.is_file():
+        raise ConfigError("--key", f"there is no file {key_file}")
     try:
         files = write_for_hands(Path(arguments.directory), server, parse_options(arguments), key_file=key_file)
     except OSError as error:

@@ -27,10 +27,14 @@ def _host() -> hosts.Host:
     return hosts.up("root-key", name=NAME)
 
 
+def _state() -> str:
+    return str(state.directory("demo"))
+
+
 def _provision(host: hosts.Host, *arguments: str) -> int:
     command = [sys.executable, "-m", "ocore", "provision", host.target, "--key", str(host.key_file)]
     # The host's key is pinned beside the host: its port may be another machine's tomorrow.
-    command += ["--state-dir", str(state.directory("demo")), "--allow-loopback", "--proxy", "caddy", *arguments]
+    command += ["--state-dir", _state(), "--allow-loopback", "--proxy", "caddy", *arguments]
     print("\n$ ocore " + " ".join(command[3:]) + "\n", flush=True)
     return subprocess.run(command, check=False).returncode
 
@@ -59,7 +63,9 @@ def main() -> int:
     if code == 0:
         _ask(host)
     print(f"\nThe demo took {(time.time() - options.began) / 60:.1f} minutes.")
-    print(f"Its host stays for you to look at; `./dev hosts down --name {NAME}` removes it.")
+    print("Its host stays for you to look at, for example:")
+    print(f"  .venv/bin/ocore drift {host.target} --key {host.key_file} --state-dir {_state()} --allow-loopback")
+    print(f"`./dev hosts down --name {NAME}` removes it.")
     return code
 
 

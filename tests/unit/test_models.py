@@ -244,3 +244,11 @@ def test_the_list_of_statuses_is_closed() -> None:
         "skipped",
         "cancelled",
     }
+
+
+def test_a_server_takes_values_of_their_own_types() -> None:
+    """A key as text, or no credentials, is refused where the server is made, and not when it is used."""
+    with pytest.raises(ConfigError, match=r"HostKey\.parse"):
+        Server("h", LOGIN, host_key="ssh-ed25519 AAAA")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="credentials"):
+        Server("h", None)  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def test_a_pinned_key_is_used(ocore: Ocore, tmp_path: Path, key_file: str) -> No
     ocore("validate", "h", "--key", key_file, door=FakeDoor())
     ran = ocore("inventory", "h", "--key", key_file, "--directory", str(tmp_path))
     assert ran.code == 0
-    assert "Run for example:" in ran.out
+    assert "Run for example" in ran.out
 
 
 def test_a_folder_that_cannot_be_written_is_named(ocore: Ocore, tmp_path: Path) -> None:
@@ -76,3 +76,11 @@ def test_a_path_with_blanks_and_percent_signs_reaches_ssh_whole(ocore: Ocore, tm
     line = next(one for one in (directory / "inventory.yml").read_text().splitlines() if "ssh_common_args" in one)
     arguments = shlex.split(json.loads(line.partition(": ")[2]))
     assert arguments[:2] == ["-o", f'UserKnownHostsFile="{directory}/known_hosts"'.replace("%", "%%")]
+
+
+def test_a_key_that_is_not_there_is_named(ocore: Ocore, tmp_path: Path, key_file: str) -> None:
+    """A key file that does not exist is an error here, not one of Ansible's later."""
+    ocore("validate", "h", "--key", key_file, door=FakeDoor())
+    ran = ocore("inventory", "h", "--key", "/nope", "--directory", str(tmp_path))
+    assert ran.code == 2
+    assert "/nope" in ran.err

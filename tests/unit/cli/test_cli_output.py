@@ -281,6 +281,11 @@ def test_facts_are_the_specs(ocore: Ocore, key_file: str) -> None:
     assert ocore("facts", "h", "--key", key_file, "--json").last["specs"] == SPECS_SHAPE
 
 
+def test_capacity_takes_a_server_or_figures_and_not_both(ocore: Ocore, key_file: str) -> None:
+    """Figures beside a server would be passed over, so they are refused."""
+    assert ocore("capacity", "h", "--key", key_file, "--cores", "4", door=FakeDoor()).code == 2
+
+
 def test_capacity_comes_from_a_server_or_from_figures(ocore: Ocore, key_file: str) -> None:
     """Equal hardware gives an equal estimate, and figures contact nothing."""
     door = FakeDoor()
