@@ -54,7 +54,8 @@ def _needed() -> list[Path]:
         spec = importlib.util.find_spec(package)
         if spec and spec.origin:
             found.append(Path(spec.origin).parent.parent)
-    return list(dict.fromkeys(path.resolve() for path in found))
+    # As it is named, and where it really is: a virtual environment may be reached through a link.
+    return list(dict.fromkeys(one for path in found for one in (path.absolute(), path.resolve())))
 
 
 def _environment(work: str) -> dict[str, str]:
