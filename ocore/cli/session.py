@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ocore.cli import login, pins
 from ocore.cli.options import parse_options
-from ocore.cli.show.live import LiveProgress
 from ocore.cli.show.progress import JsonProgress, PlainProgress, QuietProgress
 from ocore.cli.stopping import stopping
 from ocore.cli.target import Target, parse_target
@@ -97,5 +96,8 @@ class Session:
     def _progress(self, shown: Sequence[str], piped: type[Progress] = PlainProgress) -> Progress:
         trust = self.trust()
         if self.screen.live:
+            # Loading what draws on a terminal takes a while, and nobody else needs it.
+            from ocore.cli.show.live import LiveProgress  # noqa: PLC0415
+
             return LiveProgress(self.screen, trust, shown)
         return (JsonProgress if self.screen.as_json else piped)(self.screen, trust)

@@ -92,6 +92,8 @@ class Player:
             "ANSIBLE_LOCAL_TEMP": str(self._work / "local"),
             "ANSIBLE_REMOTE_TEMP": self._remote,
             "ANSIBLE_NO_TARGET_SYSLOG": "True",
+            # There are no files of variables, and none that happens to lie somewhere is to count.
+            "ANSIBLE_VARS_ENABLED": "",
             "MAX_EVENT_RES": str(MAX_EVENT),
         }
 

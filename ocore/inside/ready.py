@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -26,8 +27,12 @@ MODULES: Final = (
 
 def main() -> NoReturn:
     """Load Ansible, wait for the arguments, and play."""
+    # What is loaded stays: looking through it for garbage, here and in each task's process, would only take time.
+    gc.disable()
     for name in MODULES:
         importlib.import_module(name)
+    gc.freeze()
+    gc.enable()
     with Path(os.environ.pop("OCORE_ORDERS")).open(encoding="utf-8") as orders:
         order = json.loads(orders.readline())
     os.environ.update(order["environment"])

@@ -78,9 +78,10 @@ class Apart:
 
     def clear(self) -> None:
         """End whatever is left, so that one test's failure is not the next one's."""
-        for pid in self.alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for pid, words, _ in self._processes():
+            if words is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         for program in self._running:
             program.wait()
             for stream in (program.stdin, program.stdout):
@@ -122,17 +123,24 @@ class Apart:
     def alive(self) -> dict[int, str]:
         """Return every process of ours, by the path it carries or by a namespace that is known to be ours."""
         found = {}
-        marker = os.fsencode(self.root)
-        for entry in _processes():
-            with contextlib.suppress(OSError):
-                words, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
-                namespace = (entry / "ns" / "pid").readlink().name
-                if marker in words or marker in environment or namespace in self._namespaces:
-                    found[int(entry.name)] = words.replace(b"\0", b" ").decode(errors="replace")[:300]
+        for pid, words, namespace in self._processes():
+            if words is not None or namespace in self._namespaces:
+                found[pid] = words or "in a namespace of ours"
         if not found:
             # The kernel gives their numbers to others now.
             self._namespaces.clear()
         return found
+
+    def _processes(self) -> Iterator[tuple[int, str | None, str]]:
+        """Yield each process of this machine, with its command line if it carries our path, and its namespace."""
+        marker = os.fsencode(self.root)
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    words, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+                    shown = words.replace(b"\0", b" ").decode(errors="replace")[:300]
+                    carries = marker in words or marker in environment
+                    yield int(entry.name), shown if carries else None, (entry / "ns" / "pid").readlink().name
 
     def note_namespaces(self) -> None:
         """Remember the namespaces that our processes are in, to find also those that hide what they carry."""
@@ -148,10 +156,6 @@ class Apart:
         found = [str(path) for folder in folders for path in folder.rglob("*")]
         found += [str(path) for path in (self.root / "state").rglob("*") if path.is_file() and path.name not in PINS]
         return found + sorted(str(path) for path in set(SHARED_MEMORY.iterdir()) - self._memory if _ours(path))
-
-
-def _processes() -> Iterator[Path]:
-    return (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
 def _ours(path: Path) -> bool:

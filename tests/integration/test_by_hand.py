@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,10 @@ class Hand:
 
     def __init__(self, host: Host, folder: Path, *, key: bool = True) -> None:
         self.folder = folder
+        # Ansible keeps its control sockets under the home, and a socket's path must be short; pytest's folders are not.
+        self._home = tempfile.TemporaryDirectory(prefix="ocore-hand-")
         self._environment = {
-            "HOME": str(folder),
+            "HOME": self._home.name,
             "LANG": "C.UTF-8",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
@@ -45,6 +48,10 @@ class Hand:
         command = [sys.executable, "-m", "ocore", "inventory", *arguments, "--json"]
         written = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
         self.tagged, self.whole = json.loads(written.stdout.splitlines()[-1])["commands"]
+
+    def files(self) -> list[Path]:
+        """Return every file that the commands and Ansible left here."""
+        return [path for top in (self.folder, Path(self._home.name)) for path in top.rglob("*") if path.is_file()]
 
     def checkout(self, *arguments: str) -> str:
         """Run the playbook as a person in the checkout does."""
@@ -156,7 +163,7 @@ def test_a_person_is_asked_for_passwords(start: Callable[..., Host], tmp_path: P
     said = hand.answering(f"{hand.whole} --tags look", questions)
     assert _recap(said)["failed"] == 0
     assert host.password not in said
-    assert not [file for file in tmp_path.rglob("*") if file.is_file() and host.password in file.read_text("utf-8")]
+    assert not [file for file in hand.files() if host.password in file.read_text("utf-8")]
 
 
 def test_the_engines_own_run_finds_a_hand_made_server_as_it_should_be(host: Host) -> None:

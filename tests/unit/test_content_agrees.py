@@ -29,12 +29,16 @@ def tasks_of(playbook: str) -> list[dict[str, Any]]:
     return tasks
 
 
+def role_of(task: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the role that a task plays as a step; what is imported from a role beside its tasks is none."""
+    role: dict[str, Any] | None = task.get("ansible.builtin.include_role") or task.get("ansible.builtin.import_role")
+    return None if role and "tasks_from" in role else role
+
+
 def included(playbook: str) -> list[str]:
-    """Return the roles that a playbook includes as steps, in order."""
-    roles = [
-        task["ansible.builtin.include_role"] for task in tasks_of(playbook) if "ansible.builtin.include_role" in task
-    ]
-    return [role["name"] for role in roles]
+    """Return the roles that a playbook plays as steps, in order."""
+    roles = [role_of(task) for task in tasks_of(playbook)]
+    return [role["name"] for role in roles if role]
 
 
 @pytest.mark.parametrize(
@@ -53,17 +57,18 @@ def test_a_playbook_lists_its_steps_in_order(playbook: str, steps: tuple[str, ..
 
 @pytest.mark.parametrize("playbook", ["validate", "provision", "cleanup", "facts"])
 def test_every_step_is_tagged_and_marked(playbook: str) -> None:
-    """Each include has its step's name and tag, applies the tag, and is followed by the step's marker."""
+    """Each has its step's name and tag, hands the tag on to its tasks, and is followed by the step's marker."""
     tasks = tasks_of(playbook)
     for index, task in enumerate(tasks):
-        include = task.get("ansible.builtin.include_role")
-        if include is None:
+        role = role_of(task)
+        if role is None:
             continue
-        name = include["name"]
+        name = role["name"]
         marker = next(later for later in tasks[index + 1 :] if str(later["name"]).startswith("Mark "))
         assert task["name"] == f"Step {name}"
         assert name in task["tags"]
-        assert name in include["apply"]["tags"]
+        # What is imported has the task's own tags.
+        assert "ansible.builtin.import_role" in task or name in role["apply"]["tags"]
         assert marker["name"] == f"Mark {name}"
         assert marker["ansible.builtin.debug"]["msg"] == "{{ ocore_nonce }}:" + name
         assert name in marker["tags"]
