@@ -4,9 +4,12 @@ Everything that programs need is here; what is not exported may change.
 """
 
 from ocore.capacity import PROFILES, CapacityEstimate, CapacitySettings, Profile, estimate
-from ocore.engine import cleanup, drift, gather, plan, provision, validate
+from ocore.engine import cleanup, drift, gather, plan, probe, provision, validate
 from ocore.errors import ERRORS, ConfigError, ErrorCode, ErrorInfo, Failure, OcoreError, RecorderError, RunFailed
-from ocore.intake.hostkeys import HostKey
+from ocore.intake.address import check_host, check_port, check_user
+from ocore.intake.hostkeys import HostKey, check_fingerprint
+from ocore.intake.keys import normalise as check_private_key
+from ocore.intake.scrub import Scrubber
 from ocore.models import (
     Credentials,
     Drift,
@@ -20,8 +23,10 @@ from ocore.models import (
     StepResult,
     StepStatus,
     TaskEvent,
+    check_password,
 )
 from ocore.recorder import NullRecorder, Recorder
+from ocore.sandbox import isolation
 from ocore.specs import HardwareSpecs
 from ocore.steps import STEPS, Step
 
@@ -50,17 +55,26 @@ __all__ = [
     "RunFailed",
     "RunResult",
     "RunStatus",
+    "Scrubber",
     "Server",
     "Step",
     "StepReading",
     "StepResult",
     "StepStatus",
     "TaskEvent",
+    "check_fingerprint",
+    "check_host",
+    "check_password",
+    "check_port",
+    "check_private_key",
+    "check_user",
     "cleanup",
     "drift",
     "estimate",
     "gather",
+    "isolation",
     "plan",
+    "probe",
     "provision",
     "validate",
 ]

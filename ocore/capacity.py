@@ -8,14 +8,13 @@ MB is MiB and GB is GiB throughout; figures are rounded down.
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - the service reads these annotations to make settings of them
 from dataclasses import dataclass, field
 from math import floor
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ocore.specs import HardwareSpecs
 
 MIB: Final = 2**20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ocore import content
 from ocore.errors import ConfigError
 from ocore.models import Drift, Plan, PlannedStep, ProvisionOptions, RunResult
-from ocore.runs.run import Kind, Run, Stop
+from ocore.runs.run import Kind, Run, Stop, checked
 from ocore.steps import CHANGING, CLEANUP, STEPS, VALIDATION
 from ocore.transport import SshTransport
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
+    from ocore.errors import Failure
+    from ocore.intake.hostkeys import HostKey
     from ocore.models import Server, StepReading
     from ocore.recorder import Recorder
     from ocore.specs import HardwareSpecs
@@ -133,6 +135,23 @@ def gather(
     specs = result.raise_for_status().specs
     assert specs is not None  # noqa: S101 - a run that succeeded has read them
     return specs
+
+
+def probe(
+    server: Server, options: ProvisionOptions | None = None, *, transport: Transport | None = None
+) -> HostKey | Failure:
+    """Ask who answers at a server's address, and send no credential: a cheap sign of life.
+
+    Returns:
+        The host key that the server shows, or why there is none: the failure is `host_key_changed` where it is not
+        the pinned one.
+
+    """
+    transport = transport or SshTransport()
+    where = transport.resolve(server, (options or ProvisionOptions()).reach)
+    if not isinstance(where, str):
+        return where
+    return checked(server, transport.host_key(server, where))
 
 
 def _look(

@@ -29,7 +29,8 @@ _SOCKET: Final = re.compile(r"/[A-Za-z0-9_./@:,+=-]{1,200}")
 _PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
 
 
-def _check_password(name: str, value: str | None) -> None:
+def check_password(name: str, value: str | None) -> None:
+    """Raise ConfigError where a password, if there is one, breaks the rule."""
     if value is None:
         return
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_PASSWORD:
@@ -67,8 +68,8 @@ class Credentials:
         """Refuse what cannot work, and normalise the key."""
         if self.private_key is not None:
             object.__setattr__(self, "private_key", keys.normalise(self.private_key))
-        _check_password("password", self.password)
-        _check_password("sudo_password", self.sudo_password)
+        check_password("password", self.password)
+        check_password("sudo_password", self.sudo_password)
         if self.agent_socket is not None and not _is_socket(self.agent_socket):
             raise ConfigError("agent_socket", "must be the absolute path of a socket, without blanks and %")
         given = [self.private_key, self.password, self.agent_socket]
@@ -153,6 +154,7 @@ class ProvisionOptions:
         lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
         apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
         allow_loopback: whether a server may be this machine itself.
+        deny_private: whether addresses of private networks are refused.
 
     """
 
@@ -165,6 +167,7 @@ class ProvisionOptions:
     lock_timeout: int = _option("packages_lock_timeout", 300)
     apt_proxy: str = _option("packages_apt_proxy", "")
     allow_loopback: bool = False
+    deny_private: bool = False
 
     def __post_init__(self) -> None:
         """Check every field against its rule."""
@@ -179,6 +182,11 @@ class ProvisionOptions:
                 raise ConfigError(name, f"must be a whole number from 0 to {most}")
         if self.apt_proxy and not _PROXY_URL.fullmatch(self.apt_proxy):
             raise ConfigError("apt_proxy", "must look like http://HOST:PORT")
+
+    @property
+    def reach(self) -> address.Reach:
+        """Which addresses a server may have."""
+        return address.Reach(loopback=self.allow_loopback, private=not self.deny_private)
 
     def variables(self) -> dict[str, Any]:
         """Return the options as role variables."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ocore.errors import Failure
+    from ocore.intake.address import Reach
     from ocore.models import Server
     from ocore.sandbox import Isolation
 
@@ -43,7 +44,7 @@ class ReplayTransport:
         self._hang = hang
         self.orders: list[dict[str, Any]] = []
 
-    def resolve(self, server: Server, *, allow_loopback: bool) -> str | Failure:  # noqa: ARG002 - nothing is reached
+    def resolve(self, server: Server, allow: Reach) -> str | Failure:  # noqa: ARG002 - nothing is reached
         """Return the host itself."""
         return server.host
 
@@ -92,9 +93,9 @@ class RecordingTransport:
         self._file = file
         self._inner = inner or SshTransport()
 
-    def resolve(self, server: Server, *, allow_loopback: bool) -> str | Failure:
+    def resolve(self, server: Server, allow: Reach) -> str | Failure:
         """Resolve for real."""
-        return self._inner.resolve(server, allow_loopback=allow_loopback)
+        return self._inner.resolve(server, allow)
 
     def host_key(self, server: Server, where: str) -> HostKey | Failure:
         """Read the key for real, and write it down."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ocore.errors import Failure
+    from ocore.intake.address import Reach
     from ocore.intake.hostkeys import HostKey
     from ocore.models import Server
 
@@ -49,7 +50,7 @@ class Process(Protocol):
 class Transport(Protocol):
     """How a run reaches its server."""
 
-    def resolve(self, server: Server, *, allow_loopback: bool) -> str | Failure:
+    def resolve(self, server: Server, allow: Reach) -> str | Failure:
         """Return the address to connect to."""
 
     def host_key(self, server: Server, where: str) -> HostKey | Failure:
@@ -155,9 +156,9 @@ def _kill_sandbox(pid: int) -> None:
 class SshTransport:
     """OpenSSH, and Ansible over it."""
 
-    def resolve(self, server: Server, *, allow_loopback: bool) -> str | Failure:
+    def resolve(self, server: Server, allow: Reach) -> str | Failure:
         """Resolve the host, check the address, and check that an SSH server greets there."""
-        found = address.resolve(server.host, server.port, allow_loopback=allow_loopback)
+        found = address.resolve(server.host, server.port, allow)
         if not isinstance(found, str):
             return found
         return hostkey.greet(found, server.port) or found

@@ -45,7 +45,7 @@ _EPILOG: Final = "\n".join(
     ]
 )
 # The options that matter where a server is reached but not provisioned.
-_REACHING: Final = ("allow_loopback",)
+_REACHING: Final = ("allow_loopback", "deny_private")
 _CLEANING: Final = (*_REACHING, "lock_timeout")
 _SECRETS: Final = ("--pass", "--sudo-pass", "-p")
 

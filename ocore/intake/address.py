@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from dataclasses import dataclass
 from typing import Final
 
 import idna
@@ -32,6 +33,23 @@ _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("6
 # The metadata service of one large cloud has a private-looking IPv6 address.
 _METADATA: Final = frozenset({ipaddress.ip_address("fd00:ec2::254")})
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
+_PRIVATE: Final = tuple(
+    ipaddress.ip_network(one) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which addresses may be connected to.
+
+    Attributes:
+        loopback: this machine itself, by its loopback or by any other address that it has.
+        private: the ranges of private networks (RFC 1918, RFC 4193, and RFC 6598's shared one).
+
+    """
+
+    loopback: bool = False
+    private: bool = True
 
 
 def check_user(user: object) -> str:
@@ -104,7 +122,18 @@ def _unwrapped(address: Address) -> list[Address]:
     return found
 
 
-def refusal(address: Address, *, allow_loopback: bool) -> str | None:
+def _is_own(address: Address) -> bool:
+    """Tell whether this machine has an address: towards itself, the kernel answers from the very same one."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect((str(address), 9))  # of a datagram socket: nothing is sent
+        except OSError:
+            return False
+        return str(asking.getsockname()[0]) == str(address)
+
+
+def refusal(address: Address, allow: Reach) -> str | None:
     """Return why an address may not be connected to, or None."""
     for one in _unwrapped(address):
         if one.is_unspecified or (isinstance(one, ipaddress.IPv4Address) and one in _THIS_NETWORK):
@@ -113,12 +142,23 @@ def refusal(address: Address, *, allow_loopback: bool) -> str | None:
             return "it stands for many hosts"
         if one.is_link_local or one in _METADATA:
             return "it is link-local (among them are clouds' metadata services)"
-        if one.is_loopback and not allow_loopback:
-            return "it is this machine's loopback"
+        reason = _out_of_reach(one, allow)
+        if reason:
+            return reason
     return None
 
 
-def resolve(host: str, port: int, *, allow_loopback: bool) -> str | Failure:
+def _out_of_reach(address: Address, allow: Reach) -> str | None:
+    if address.is_loopback and not allow.loopback:
+        return "it is this machine's loopback"
+    if not allow.private and any(address in network for network in _PRIVATE):
+        return "it is in a private network"
+    if not allow.loopback and _is_own(address):
+        return "it is this machine's own address"
+    return None
+
+
+def resolve(host: str, port: int, allow: Reach) -> str | Failure:
     """Resolve a checked host to the one address that the run will use, or say why not.
 
     Every address that the name has must be allowed: one that is not means that the name cannot be trusted.
@@ -133,7 +173,7 @@ def resolve(host: str, port: int, *, allow_loopback: bool) -> str | Failure:
         return Failure(ErrorCode.DNS_FAILED, f"{host} could not be resolved: {words}.")
     addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
     for text in addresses:
-        reason = refusal(ipaddress.ip_address(text), allow_loopback=allow_loopback)
+        reason = refusal(ipaddress.ip_address(text), allow)
         if reason:
             shown = text if text == host else f"{host} ({text})"
             return Failure(ErrorCode.ADDRESS_REFUSED, f"{shown} is refused: {reason}.")

@@ -70,6 +70,18 @@ class Kind:
     reads: tuple[str, ...] = ()
 
 
+def checked(server: Server, shown: HostKey | Failure) -> HostKey | Failure:
+    """Return the key that a server shows, or the failure that it is not the pinned one."""
+    pinned = server.host_key
+    if pinned is None or isinstance(shown, Failure) or shown == pinned:
+        return shown
+    return Failure(
+        ErrorCode.HOST_KEY_CHANGED,
+        f"The host key changed: pinned is {pinned.fingerprint} ({pinned.type}), "
+        f"the host shows {shown.fingerprint} ({shown.type}). Nothing was sent to it.",
+    )
+
+
 class Stopped(Exception):  # noqa: N818 - control flow of this module, never seen outside
     """The run cannot go on, for this reason."""
 
@@ -149,7 +161,7 @@ class Run:
     def _enter(self) -> Login:
         """Reach the server, check its key, log in, become root."""
         with patience.asking(self._stop.check):
-            found = self._transport.resolve(self._server, allow_loopback=self._options.allow_loopback)
+            found = self._transport.resolve(self._server, self._options.reach)
             if isinstance(found, Failure):
                 raise Stopped(found)
             self._where = found
@@ -175,18 +187,9 @@ class Run:
 
     def _trusted_key(self) -> HostKey:
         """Return the server's key if it is the pinned or expected one; no credential has been sent yet."""
-        shown = self._transport.host_key(self._server, self._where)
+        shown = checked(self._server, self._transport.host_key(self._server, self._where))
         if isinstance(shown, Failure):
             raise Stopped(shown)
-        pinned = self._server.host_key
-        if pinned is not None and shown != pinned:
-            raise Stopped(
-                Failure(
-                    ErrorCode.HOST_KEY_CHANGED,
-                    f"The host key changed: pinned is {pinned.fingerprint} ({pinned.type}), "
-                    f"the host shows {shown.fingerprint} ({shown.type}). Nothing was sent to it.",
-                )
-            )
         self._ledger.tell(lambda recorder: recorder.host_key_seen(shown))
         self._stop_if_broken()
         return shown

@@ -10,10 +10,11 @@ import contextlib
 import json
 import os
 import shlex
+import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -93,14 +94,20 @@ class Scan:
         for pid in pids:
             with contextlib.suppress(OSError):
                 for path in Path("/proc", str(pid), "fd").iterdir():
-                    with contextlib.suppress(OSError):
-                        regular = (path.stat().st_mode & 0o170000) == 0o100000
-                        if regular and not str(path.readlink()).startswith(passed):
-                            yield from self._found(path, path.read_bytes()[:MOST])
+                    with contextlib.suppress(OSError), _opened(path) as file:
+                        # What is open here is asked: over there the number may be another file's by now.
+                        regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+                        if regular and not str(Path(f"/proc/self/fd/{file.fileno()}").readlink()).startswith(passed):
+                            yield from self._found(path, file.read(MOST))
 
     def _found(self, path: Path, data: bytes) -> Iterator[str]:
         for name in self.names_in(data):
             yield f"{name} in {path}"
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file without waiting for anybody at its other end."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb")
 
 
 def _output(command: list[str]) -> bytes:

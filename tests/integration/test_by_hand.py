@@ -20,7 +20,7 @@ from ocore import content
 from tests.integration.support import OPTIONS, describe, server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.hosts import Host
 
@@ -33,12 +33,12 @@ FILES = "find /etc /opt /root/.ssh /srv /usr /var/lib -xdev -newer /run/began -p
 class Hand:
     """A folder with what `ocore inventory` wrote for a host, and the commands that it printed."""
 
-    def __init__(self, host: Host, folder: Path, *, key: bool = True) -> None:
+    def __init__(self, host: Host, folder: Path, home: Path, *, key: bool = True) -> None:
         self.folder = folder
         # Ansible keeps its control sockets under the home, and a socket's path must be short; pytest's folders are not.
-        self._home = tempfile.TemporaryDirectory(prefix="ocore-hand-")
+        self._home = home
         self._environment = {
-            "HOME": self._home.name,
+            "HOME": str(home),
             "LANG": "C.UTF-8",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
@@ -51,7 +51,7 @@ class Hand:
 
     def files(self) -> list[Path]:
         """Return every file that the commands and Ansible left here."""
-        return [path for top in (self.folder, Path(self._home.name)) for path in top.rglob("*") if path.is_file()]
+        return [path for top in (self.folder, self._home) for path in top.rglob("*") if path.is_file()]
 
     def checkout(self, *arguments: str) -> str:
         """Run the playbook as a person in the checkout does."""
@@ -108,9 +108,16 @@ def host(start: Callable[..., Host]) -> Host:
 
 
 @pytest.fixture(scope="module")
-def hand(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Hand:
+def home() -> Iterator[Path]:
+    """Return a person's home."""
+    with tempfile.TemporaryDirectory(prefix="ocore-hand-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def hand(host: Host, tmp_path_factory: pytest.TempPathFactory, home: Path) -> Hand:
     """Return what a person needs for that host."""
-    return Hand(host, tmp_path_factory.mktemp("hand"))
+    return Hand(host, tmp_path_factory.mktemp("hand"), home)
 
 
 def test_the_whole_playbook_provisions(host: Host, hand: Hand) -> None:
@@ -141,10 +148,12 @@ def test_one_tag_runs_one_step(host: Host, hand: Hand) -> None:
     assert not ocore.drift(server(host), OPTIONS)
 
 
-def test_check_mode_shows_the_differences_and_changes_nothing(start: Callable[..., Host], tmp_path: Path) -> None:
+def test_check_mode_shows_the_differences_and_changes_nothing(
+    start: Callable[..., Host], tmp_path: Path, home: Path
+) -> None:
     """On a bare host `--check --diff` goes through all steps, shows what they would write, and writes nothing."""
     host = start("root-key")
-    hand = Hand(host, tmp_path)
+    hand = Hand(host, tmp_path, home)
     host.exec("touch /run/began")
     whole = hand.printed(hand.whole, "--check", "--diff")
     assert _ran(whole) == STEPS
@@ -154,11 +163,11 @@ def test_check_mode_shows_the_differences_and_changes_nothing(start: Callable[..
     assert host.exec(FILES).stdout.splitlines() == []
 
 
-def test_a_person_is_asked_for_passwords(start: Callable[..., Host], tmp_path: Path) -> None:
+def test_a_person_is_asked_for_passwords(start: Callable[..., Host], tmp_path: Path, home: Path) -> None:
     """Without a key the printed commands ask for the login's and for sudo's password, which are in no file."""
     host = start("sudo-password")
     assert host.password is not None
-    hand = Hand(host, tmp_path, key=False)
+    hand = Hand(host, tmp_path, home, key=False)
     questions = {"SSH password: ": host.password, r"BECOME password\[.*\]: ": host.password}
     said = hand.answering(f"{hand.whole} --tags look", questions)
     assert _recap(said)["failed"] == 0

@@ -111,7 +111,8 @@ def _on_disk(made: Secrets) -> list[str]:
     roots = {Path(one).resolve() for one in (*HERE, SHARED_MEMORY, home, Path.home(), CHECKOUT, Path.cwd())}
     # Test hosts and their key are notes of the tests themselves.
     skip = (state("hosts"), state("keys"), CHECKOUT / ".git")
-    return list(made.scan.files(roots, made.since, skip))
+    # Once each: a checkout may lie in one of the other folders.
+    return sorted(set(made.scan.files(roots, made.since, skip)))
 
 
 def _on_server(host: Host, made: Secrets) -> list[str]:

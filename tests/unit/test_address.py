@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 import pytest
 
@@ -165,7 +166,7 @@ REFUSED = [
 @pytest.mark.parametrize(("text", "reason"), REFUSED)
 def test_an_address_that_leads_elsewhere_is_refused(text: str, reason: str) -> None:
     """What stands for no host, many hosts, metadata or this machine is refused, also when wrapped in IPv6."""
-    refusal = address.refusal(ipaddress.ip_address(text), allow_loopback=False)
+    refusal = address.refusal(ipaddress.ip_address(text), address.Reach())
     assert refusal
     assert reason in refusal
 
@@ -175,29 +176,58 @@ def test_an_address_that_leads_elsewhere_is_refused(text: str, reason: str) -> N
 )
 def test_an_ordinary_address_is_allowed(text: str) -> None:
     """Public and private addresses are servers like any other."""
-    assert address.refusal(ipaddress.ip_address(text), allow_loopback=False) is None
+    assert address.refusal(ipaddress.ip_address(text), address.Reach()) is None
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
 def test_loopback_can_be_allowed(text: str) -> None:
     """Loopback is refused only where it was not allowed."""
-    assert address.refusal(ipaddress.ip_address(text), allow_loopback=True) is None
+    assert address.refusal(ipaddress.ip_address(text), address.Reach(loopback=True)) is None
 
 
 @pytest.mark.parametrize("text", ["169.254.169.254", "0.0.0.0", "::", "fd00:ec2::254"])
 def test_allowing_loopback_allows_nothing_else(text: str) -> None:
     """The other refusals stand whatever is allowed of loopback."""
-    assert address.refusal(ipaddress.ip_address(text), allow_loopback=True)
+    assert address.refusal(ipaddress.ip_address(text), address.Reach(loopback=True))
+
+
+@pytest.mark.parametrize("text", ["10.0.0.5", "172.16.0.1", "192.168.3.4", "100.64.0.1", "fd00::1", "::ffff:10.1.2.3"])
+def test_private_networks_can_be_refused(text: str) -> None:
+    """Where a site says so, addresses of private networks are refused; public ones stay allowed."""
+    deny = address.Reach(private=False)
+    assert address.refusal(ipaddress.ip_address(text), deny) == "it is in a private network"
+    assert address.refusal(ipaddress.ip_address("192.0.2.1"), deny) is None
+
+
+def test_an_address_of_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that this machine has on an interface leads to itself, as loopback does."""
+    own = _own_address()
+    if own is None:
+        monkeypatch.setattr(address, "_is_own", lambda _: True)  # a machine without any network
+        own = "192.0.2.9"
+    assert address.refusal(ipaddress.ip_address(own), address.Reach()) == "it is this machine's own address"
+    assert address.refusal(ipaddress.ip_address(own), address.Reach(loopback=True)) is None
+
+
+def _own_address() -> str | None:
+    """Return an address of an interface of this machine other than loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        found = str(asking.getsockname()[0])
+    return None if found.startswith("127.") else found
 
 
 def test_a_literal_resolves_to_itself() -> None:
     """An address is connected to as it is."""
-    assert address.resolve("192.0.2.7", 22, allow_loopback=False) == "192.0.2.7"
+    assert address.resolve("192.0.2.7", 22, address.Reach()) == "192.0.2.7"
 
 
 def test_loopback_is_refused_when_resolving() -> None:
     """Resolving gives a failure that names the address and the reason."""
-    failure = address.resolve("127.0.0.1", 22, allow_loopback=False)
+    failure = address.resolve("127.0.0.1", 22, address.Reach())
     assert isinstance(failure, Failure)
     assert failure.code is ErrorCode.ADDRESS_REFUSED
     assert "127.0.0.1" in failure.message

@@ -161,9 +161,9 @@ def test_an_image_may_have_a_digest() -> None:
     assert ProvisionOptions(caddy_image=image).variables()["proxy_caddy_image"] == image
 
 
-def test_every_option_but_loopback_sets_a_role_variable() -> None:
-    """Loopback is the engine's own affair; everything else reaches the roles."""
-    names = {one.name for one in dataclasses.fields(ProvisionOptions)} - {"allow_loopback"}
+def test_every_option_but_those_of_addresses_sets_a_role_variable() -> None:
+    """Which addresses are reached is the engine's own affair; everything else reaches the roles."""
+    names = {one.name for one in dataclasses.fields(ProvisionOptions)} - {"allow_loopback", "deny_private"}
     assert len(ProvisionOptions().variables()) == len(names)
 
 

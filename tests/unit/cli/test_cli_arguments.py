@@ -43,6 +43,7 @@ def test_every_option_is_an_argument(ocore: Ocore, key_file: str) -> None:
         "lock_timeout": 3,
         "apt_proxy": "http://192.0.2.1:3142",
         "allow_loopback": True,
+        "deny_private": True,
     }
     assert set(given) == {one.name for one in dataclasses.fields(ProvisionOptions)}
     words = []
