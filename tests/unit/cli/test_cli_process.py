@@ -74,7 +74,14 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def command(door: str, *words: str) -> list[str]:
     """Return the command for a process with this door."""
     called = ", ".join(map(repr, (door, *words)))
-    return [sys.executable, "-c", f"import sys; from {__name__} import run_door; sys.exit(run_door({called}))"]
+    # Also where the tests themselves run under nohup.
+    return [
+        "env",
+        "--default-signal=HUP",
+        sys.executable,
+        "-c",
+        f"import sys; from {__name__} import run_door; sys.exit(run_door({called}))",
+    ]
 
 
 @contextlib.contextmanager
