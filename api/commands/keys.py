@@ -1,0 +1,80 @@
+"""`ocore keys`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from sqlalchemy import or_
+from sqlmodel import col, select
+
+from api.commands.opening import opened, settings_of
+from api.data.tables import Server
+from api.errors import SetupError
+from api.parts import ENCRYPTION, keyring
+from api.security.seal import Seal, SealBroken
+from api.service.mapping import PASSWORD, PRIVATE_KEY, binding
+from api.work.claims import lock_server
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from api.parts import Parts
+
+
+def create(arguments: Namespace) -> int:
+    """Make a ring."""
+    ring = keyring(settings_of(arguments), arguments.ring)
+    if ring.exists():
+        raise SetupError(f"There are {ring.name} keys already, in {ring.where}; `ocore keys rotate` makes a new one.")
+    ring.create()
+    sys.stderr.write(f"Made {ring.where}. Keep a copy where the database's copies are not.\n")
+    return 0
+
+
+def rotate(arguments: Namespace) -> int:
+    """Make a new active key; seal what is stored with it anew."""
+    with opened(arguments) as parts:
+        ring = keyring(parts.settings, arguments.ring)
+        new = ring.ring().rotated()
+        ring.store(new)
+        sys.stderr.write(f"The active {ring.name} key is now {new.active}.\n")
+        if arguments.ring == ENCRYPTION:
+            _seal_anew(parts)
+        if arguments.drop_older:
+            ring.store(new.without_older())
+            sys.stderr.write("The older keys are gone.\n")
+    return 0
+
+
+def _seal_anew(parts: Parts) -> None:
+    """Seal every stored secret with the active key; each server in a transaction of its own."""
+    with parts.database.read() as session:
+        has = or_(col(Server.sealed_private_key).is_not(None), col(Server.sealed_password).is_not(None))
+        names = session.exec(select(col(Server.id)).where(has)).all()
+    lost = 0
+    for name in names:
+        with parts.database.write() as session:
+            server = lock_server(session, name)
+            if server is not None:
+                lost += _again(server, parts.seal)
+                session.add(server)
+    words = f"; {lost} that were bound to an earlier address are gone" if lost else ""
+    sys.stderr.write(f"Sealed the secrets of {len(names)} server(s) anew{words}.\n")
+
+
+def _again(server: Server, seal: Seal) -> int:
+    """Seal one server's secrets; drop those that do not open any more, and return how many these were."""
+    lost = 0
+    for field, column in ((PRIVATE_KEY, "sealed_private_key"), (PASSWORD, "sealed_password")):
+        envelope = getattr(server, column)
+        if envelope is None or seal.is_active(envelope):
+            continue
+        try:
+            secret = seal.open(envelope, binding(server, field))
+        except SealBroken:
+            setattr(server, column, None)
+            lost += 1
+        else:
+            setattr(server, column, seal.close(secret, binding(server, field)))
+    return lost

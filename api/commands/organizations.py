@@ -1,0 +1,48 @@
+"""`ocore org`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+
+from api.commands.opening import opened
+from api.data.tables import Organization
+from api.errors import SetupError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+_MOST = 100
+
+
+def create(arguments: Namespace) -> int:
+    """Make an organization."""
+    name = arguments.name.strip()
+    if not 1 <= len(name) <= _MOST or not name.isprintable():
+        raise SetupError(f"An organization's name has 1-{_MOST} characters, and no control characters.")
+    with opened(arguments) as parts:
+        made = Organization(name=name)
+        try:
+            with parts.database.write() as session:
+                session.add(made)
+        except IntegrityError:
+            raise SetupError(f"There is an organization {name!r} already.") from None
+    said = json.dumps({"id": made.id, "name": made.name}) if arguments.json else f"{made.id}  {made.name}"
+    sys.stdout.write(said + "\n")
+    return 0
+
+
+def list(arguments: Namespace) -> int:  # noqa: A001 - the command's name
+    """List the organizations."""
+    with opened(arguments) as parts, parts.database.read() as session:
+        found = session.exec(select(Organization).order_by(col(Organization.name))).all()
+    if arguments.json:
+        said = json.dumps([{"id": one.id, "name": one.name} for one in found]) + "\n"
+    else:
+        said = "".join(f"{one.id}  {one.name}\n" for one in found)
+    sys.stdout.write(said)
+    return 0

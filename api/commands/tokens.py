@@ -1,0 +1,62 @@
+"""`ocore token`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from api.commands.opening import opened, organization
+from api.data.tables import RevokedToken, now
+from api.errors import SetupError
+from api.ids import is_id
+from api.security.tokens import DAY, MANAGE, TokenRefused
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from api.parts import Parts
+
+
+def issue(arguments: Namespace) -> int:
+    """Issue a token."""
+    with opened(arguments) as parts:
+        if not 1 <= arguments.days <= parts.settings.token_max_days:
+            raise SetupError(f"--days must be from 1 to {parts.settings.token_max_days} (the setting token_max_days).")
+        with parts.database.read() as session:
+            whose = organization(session, arguments.org)
+        permissions = arguments.permission or [MANAGE]
+        token, name = parts.tokens.issue(whose.id, arguments.subject, permissions, arguments.days * DAY)
+    if arguments.json:
+        ends = now() + timedelta(days=arguments.days)
+        said = {"token": token, "id": name, "expiresAt": ends.isoformat(timespec="seconds").replace("+00:00", "Z")}
+        sys.stdout.write(json.dumps(said) + "\n")
+    else:
+        # Alone on standard output, so that a shell can take it: TOKEN=$(ocore token issue …)
+        sys.stderr.write(f"Token {name}, for {arguments.days} days: {', '.join(permissions)}\n")
+        sys.stdout.write(token + "\n")
+    return 0
+
+
+def revoke(arguments: Namespace) -> int:
+    """Take a token back."""
+    with opened(arguments) as parts:
+        name, ends = _which(parts, arguments.token)
+        with parts.database.write() as session:
+            session.merge(RevokedToken(id=name, expires_at=ends))
+    sys.stderr.write(f"Token {name} is no longer taken.\n")
+    return 0
+
+
+def _which(parts: Parts, given: str) -> tuple[str, datetime]:
+    """Return a token's id, and until when it has to be refused."""
+    if given != "-":
+        if not is_id(given):
+            raise SetupError("A token's id is a UUID; the token itself is given on standard input, with -.")
+        return given, now() + timedelta(days=parts.settings.token_max_days)
+    try:
+        caller, ends = parts.tokens.read(sys.stdin.read().strip())
+    except TokenRefused as refused:
+        raise SetupError(f"That is no token that would be taken: {refused}.") from None
+    return caller.token, datetime.fromtimestamp(ends, UTC)

@@ -1,0 +1,1 @@
+"""What is stored: tables, the database behind them, and its migrations."""

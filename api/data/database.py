@@ -1,0 +1,97 @@
+"""The database: SQLite or PostgreSQL, with short transactions that say beforehand whether they write."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event, func, select
+from sqlalchemy.engine import URL, make_url
+from sqlmodel import Session
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from api.settings import Settings
+
+FILE = "ocore.db"
+_WRITES = "ocore_writes"
+# SQLite has one writer at a time; its transactions are short.
+_BUSY_SECONDS = 30
+
+
+def url_of(settings: Settings) -> URL:
+    """Return where the data is, with the driver that we use."""
+    if settings.embedded:
+        return URL.create("sqlite", database=str(settings.home / FILE))
+    url = make_url(settings.database_url)
+    return url.set(drivername="postgresql+psycopg") if url.drivername in {"postgresql", "postgres"} else url
+
+
+class Database:
+    """Transactions over one database."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = url_of(settings)
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self.engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+            if url.database:
+                _make_private(settings.home / url.database)
+            event.listen(self.engine, "connect", _prepare)
+            event.listen(self.engine, "begin", _begin)
+        else:
+            # A connection that broke while it waited is noticed, and replaced.
+            self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30)
+        self._writing = self.engine.execution_options(**{_WRITES: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Give a session that sees one state of the data."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Give a session whose changes are kept when the block ends well, all of them or none."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+
+
+def clock(session: Session) -> datetime:
+    """Return the database's time, by which leases are kept: the workers' clocks may differ."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)
+
+
+def _make_private(file: Path) -> None:
+    """Make the file readable for us only; it holds secrets, though encrypted ones."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    # The driver would begin transactions by itself, and later than we want.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL")
+    # Safe against a killed process; what a power cut may undo was never half written.
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads first and writes then is not allowed to wait for the lock: it fails at once.
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,59 @@
+"""The application: `create_app(settings)`, for `ocore serve` and for any other ASGI server."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+from api.parts import Parts
+from api.settings import Settings
+from api.web import health, problems, runs, servers
+from api.web.gate import Gate
+from api.web.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_ABOUT = "Takes over bare Linux servers by SSH, and turns them into ready, measured and watched ones."
+
+
+def create_app(settings: Settings | None = None, *, parts: Parts | None = None) -> FastAPI:
+    """Return the API as an ASGI application.
+
+    Args:
+        settings: the settings; from the environment and the settings file where None.
+        parts: parts that are open already, and that the caller closes; opened from the settings where None.
+
+    Raises:
+        SetupError: the service cannot start as it is set up.
+
+    """
+    opened = parts or Parts.open(settings or Settings())
+    metrics = Metrics(opened.database)
+    stopping = threading.Event()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        stopping.set()
+        if parts is None:
+            opened.close()
+
+    app = FastAPI(
+        title="oCore",
+        description=_ABOUT,
+        version=version("ocore"),
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
+    for router in (servers.router, runs.router, health.router):
+        app.include_router(router)
+    problems.install(app)
+    gate: Any = Gate
+    app.add_middleware(gate, database=opened.database, tokens=opened.tokens, metrics=metrics)
+    return app

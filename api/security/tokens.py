@@ -1,0 +1,146 @@
+"""Our own tokens: JWTs with a fixed algorithm (EdDSA with Ed25519), required claims and limits.
+
+What a token's header says of algorithms and keys is believed of nothing but the key's id, which is looked up in the
+ring. See RFC 8725 (best current practices for JWTs).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from api.ids import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from api.security.keyring import Keyring
+    from api.settings import Settings
+
+ALGORITHM: Final = "EdDSA"
+VIEW: Final = "view:servers"
+MANAGE: Final = "manage:servers"
+PERMISSIONS: Final = (VIEW, MANAGE)
+MAX_TOKEN: Final = 8 * 1024
+LEEWAY: Final = 30
+DAY: Final = 86400
+_REQUIRED: Final = ["iss", "aud", "exp", "iat", "sub", "jti", "org"]
+_MAX_TEXT: Final = 200
+
+
+class TokenRefused(Exception):  # noqa: N818 - reads as what happened
+    """A token is not taken. The reason is for our log; who sent it learns nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request."""
+
+    organization: str
+    subject: str
+    permissions: frozenset[str]
+    token: str = ""
+
+    def may(self, permission: str) -> bool:
+        """Tell whether the caller has a permission; to manage implies to view."""
+        return permission in self.permissions or (permission == VIEW and MANAGE in self.permissions)
+
+
+class Tokens:
+    """Issues and reads tokens."""
+
+    def __init__(self, keyring: Keyring, settings: Settings) -> None:
+        self._keyring = keyring
+        self._issuer, self._audience = settings.token_issuer, settings.token_audience
+        self._longest = settings.token_max_days * DAY
+
+    def issue(self, organization: str, subject: str, permissions: Sequence[str], seconds: int) -> tuple[str, str]:
+        """Return a new token, and its id."""
+        ring = self._keyring.ring()
+        made, name = int(time.time()), new_id()
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": subject,
+            "org": organization,
+            "permissions": list(permissions),
+            "iat": made,
+            "exp": made + seconds,
+            "jti": name,
+        }
+        key = Ed25519PrivateKey.from_private_bytes(ring.keys[ring.active])
+        return jwt.encode(claims, key, ALGORITHM, headers={"kid": ring.active}), name
+
+    def read(self, token: str) -> tuple[Caller, int]:
+        """Return who a token stands for, and when it ends (seconds since the epoch).
+
+        Raises:
+            TokenRefused: it is not one of ours, or not any more.
+
+        """
+        if len(token) > MAX_TOKEN or not token.isascii():
+            raise TokenRefused("it is too large, or no token")
+        key = self._key_of(token)
+        try:
+            claims = jwt.decode(
+                token,
+                key.public_key(),
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY,
+                options={"require": _REQUIRED},
+            )
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
+            raise TokenRefused(str(error)[:_MAX_TEXT]) from None
+        return self._caller(claims)
+
+    def _key_of(self, token: str) -> Ed25519PrivateKey:
+        parts = token.split(".")
+        if len(parts) != 3:  # noqa: PLR2004 - header, claims and signature
+            raise TokenRefused("it has not three parts")
+        header, _ = _object(parts[0]), _object(parts[1])
+        if header.get("alg") != ALGORITHM or header.get("typ", "JWT") != "JWT" or "crit" in header:
+            raise TokenRefused("its algorithm or its type is another one")
+        key = self._keyring.ring().keys.get(header["kid"]) if isinstance(header.get("kid"), str) else None
+        if key is None:
+            raise TokenRefused("its key is not known")
+        return Ed25519PrivateKey.from_private_bytes(key)
+
+    def _caller(self, claims: dict[str, Any]) -> tuple[Caller, int]:
+        texts = [claims[name] for name in ("org", "sub", "jti")]
+        if not all(isinstance(one, str) and 0 < len(one) <= _MAX_TEXT and one.isprintable() for one in texts):
+            raise TokenRefused("org, sub or jti is no proper text")
+        granted = claims.get("permissions", [])
+        if not isinstance(granted, list) or not all(isinstance(one, str) for one in granted):
+            raise TokenRefused("permissions is no list of texts")
+        times = [claims["iat"], claims["exp"]]
+        if not all(isinstance(one, int) for one in times) or claims["exp"] - claims["iat"] > self._longest:
+            raise TokenRefused("it would live too long")
+        known = frozenset(granted) & frozenset(PERMISSIONS)
+        return Caller(claims["org"], claims["sub"], known, claims["jti"]), claims["exp"]
+
+
+def _object(part: str) -> dict[str, Any]:
+    """Return a part of a token as an object; one that names something twice means two things."""
+    try:
+        data = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), object_pairs_hook=_unique)
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise TokenRefused(str(error)[:_MAX_TEXT]) from None
+    if not isinstance(data, dict):
+        raise TokenRefused("a part of it is no object")
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return found

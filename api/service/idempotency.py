@@ -1,0 +1,41 @@
+"""Idempotency-Key: the same request with the same key is carried out once, and answered alike each time.
+
+After draft-ietf-httpapi-idempotency-key-header-07: another request with a key that was used is refused with 422.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from api.data.tables import Answer
+from api.errors import Problem
+
+if TYPE_CHECKING:
+    from api.service.scope import Scope
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def check_key(key: str | None) -> None:
+    """Raise `idempotency_key_invalid` where the header's value is none."""
+    if key is not None and not _KEY.fullmatch(key):
+        raise Problem("idempotency_key_invalid")
+
+
+def answered(scope: Scope, key: str, fingerprint: str) -> dict[str, Any] | None:
+    """Return what this request was answered before, if it was made before."""
+    found = scope.session.get(Answer, (scope.organization, key))
+    if found is None:
+        return None
+    if found.fingerprint != fingerprint:
+        raise Problem("idempotency_conflict")
+    return found.body
+
+
+def remember(scope: Scope, key: str, fingerprint: str, body: dict[str, Any]) -> None:
+    """Keep an answer, in the transaction of what it tells of; who comes at the same time waits or fails with us."""
+    scope.session.add(
+        Answer(organization_id=scope.organization, key=key, fingerprint=fingerprint, status=201, body=body)
+    )
+    scope.session.flush()

@@ -1,0 +1,92 @@
+"""What may be done with runs: queue one, stop one, and read what one saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlmodel import col
+
+import ocore
+from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, now
+from api.errors import Problem
+from api.service.queueing import end, enqueue, running, waiting
+
+if TYPE_CHECKING:
+    from api.schemas import RunCreate
+    from api.service.scope import Scope
+
+_CHOSEN: Final = tuple(step.name for step in ocore.STEPS if not step.validates)
+_MOST: Final = 200
+
+
+def create(scope: Scope, name: str, body: RunCreate, by: str) -> Run:
+    """Queue a run that somebody asks for."""
+    _check(body)
+    server = scope.server(name, lock=True)
+    if server.status == ServerStatus.REMOVING:
+        raise Problem("removing")
+    if waiting(scope.session, server) is not None or server.status in {
+        ServerStatus.VALIDATING,
+        ServerStatus.PROVISIONING,
+    }:
+        raise Problem("busy", f"The server is {server.status}, and a run of it waits or goes on.")
+    if server.status == ServerStatus.PENDING and running(scope.session, server) is not None:
+        raise Problem("busy", "The run before this one is still ending.")
+    return enqueue(scope.session, server, RunKind(body.kind), by, force=body.force, steps=body.steps)
+
+
+def _check(body: RunCreate) -> None:
+    errors = [
+        (f"/steps/{index}", f"must be one of {', '.join(_CHOSEN)}")
+        for index, step in enumerate(body.steps)
+        if step not in _CHOSEN
+    ]
+    if body.kind != "provision":
+        errors += [("/force", "goes with kind provision only")] if body.force else []
+        errors += [("/steps", "goes with kind provision only")] if body.steps else []
+    if errors:
+        raise Problem("invalid", "; ".join(f"{at}: {rule}" for at, rule in errors) + ".", errors=errors)
+
+
+def cancel(scope: Scope, name: str, by: str) -> Run:
+    """Stop a run: one that waits at once, one that goes on as soon as its worker sees it."""
+    run = scope.run(name)
+    # The server first, as everywhere: who locks in one order never waits in a circle.
+    server = scope.server(run.server_id, lock=True)
+    scope.session.refresh(run)
+    if run.kind == RunKind.CLEANUP:
+        raise Problem("not_cancellable")
+    if run.state == RunState.QUEUED:
+        end(run, RunState.CANCELLED, f"Cancelled by {by} before it began.", ocore.ErrorCode.CANCELLED)
+        _settle(server)
+        scope.session.add(server)
+    elif run.state == RunState.RUNNING:
+        run.cancel_reason = run.cancel_reason or "cancelled"
+    else:
+        raise Problem("run_ended", f"The run has ended: {run.state}.")
+    scope.session.add(run)
+    return run
+
+
+def _settle(server: Server) -> None:
+    """Let a server that waited for a run which will not come be retried."""
+    if server.status == ServerStatus.PENDING:
+        server.status, server.status_code = ServerStatus.ERROR, ocore.ErrorCode.CANCELLED
+        server.status_message = "The run was cancelled before it began. Retry the server when you like."
+        server.updated_at = now()
+
+
+def listed(scope: Scope, name: str) -> list[Run]:
+    """Return a server's runs, newest first."""
+    server = scope.server(name)
+    query = scope.runs().where(col(Run.server_id) == server.id).order_by(col(Run.id).desc()).limit(_MOST)
+    return list(scope.session.exec(query).all())
+
+
+def last_look(scope: Scope, name: str) -> Run | None:
+    """Return the newest drift run of a server that succeeded."""
+    server = scope.server(name)
+    query = scope.runs().where(
+        col(Run.server_id) == server.id, col(Run.kind) == RunKind.DRIFT, col(Run.state) == RunState.SUCCEEDED
+    )
+    return scope.session.exec(query.order_by(col(Run.id).desc())).first()

@@ -1,0 +1,52 @@
+"""The one place where things are looked up by their organization: what is another's is not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlmodel import col, select
+
+from api.data.tables import Run, Server
+from api.errors import Problem
+from api.ids import is_id
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+    from sqlmodel.sql.expression import SelectOfScalar
+
+_Row = TypeVar("_Row", Server, Run)
+
+
+class Scope:
+    """What one organization sees, in one transaction."""
+
+    def __init__(self, session: Session, organization: str) -> None:
+        self.session = session
+        self.organization = organization
+
+    def server(self, name: str, *, lock: bool = False) -> Server:
+        """Return a server, or raise `not_found`; with `lock`, nobody else changes it in this transaction."""
+        found = self._one(self.servers().where(col(Server.id) == name), name, lock=lock)
+        if found is None:
+            raise Problem("not_found", "There is no such server.")
+        return found
+
+    def run(self, name: str, *, lock: bool = False) -> Run:
+        """Return a run, or raise `not_found`."""
+        found = self._one(self.runs().where(col(Run.id) == name), name, lock=lock)
+        if found is None:
+            raise Problem("not_found", "There is no such run.")
+        return found
+
+    def servers(self) -> SelectOfScalar[Server]:
+        """Return the query for all servers."""
+        return select(Server).where(col(Server.organization_id) == self.organization)
+
+    def runs(self) -> SelectOfScalar[Run]:
+        """Return the query for all runs."""
+        return select(Run).where(col(Run.organization_id) == self.organization)
+
+    def _one(self, query: SelectOfScalar[_Row], name: str, *, lock: bool) -> _Row | None:
+        if not is_id(name):
+            return None
+        return self.session.exec(query.with_for_update() if lock else query).first()

@@ -1,0 +1,182 @@
+"""Every setting of the service: from the environment (OCORE_…), or from a TOML file.
+
+`docs/settings.md` is made from this file by `ocore settings --markdown`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+import ocore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREFIX = "OCORE_"
+FILE = "ocore.toml"
+
+
+def default_home() -> Path:
+    """Return where the service keeps its files unless it is told otherwise: beside the command line's own state."""
+    given = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+    return base / "ocore"
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """The service's settings. What is given in the environment goes before the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    # Where things are
+    home: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default_factory=default_home, description="Folder of the embedded databases, the keys and the settings file."
+    )
+    database_url: str = Field(
+        "",
+        description="The database, as `postgresql://USER:PASSWORD@HOST/NAME`; empty: the SQLite file ocore.db in home.",
+        repr=False,
+    )
+    queue_url: str = Field(
+        "",
+        description="Where Huey's queue is: `redis://HOST:PORT/N`; empty: the SQLite file queue.db in home.",
+        repr=False,
+    )
+    host: str = Field("127.0.0.1", description="Address that the API listens at.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the API listens at; 0: any free one.")
+
+    # Keys and tokens
+    encryption_keys: SecretStr | None = Field(
+        None, description="The ring of encryption keys as JSON, instead of the file encryption-keys.json in home."
+    )
+    token_keys: SecretStr | None = Field(
+        None, description="The ring of token keys as JSON, instead of the file token-keys.json in home."
+    )
+    token_issuer: str = Field("ocore", description="The claim `iss` of our tokens.")
+    token_audience: str = Field("ocore-api", description="The claim `aud` of our tokens.")
+    token_max_days: int = Field(366, ge=1, description="The longest life of a token, in days; longer ones are refused.")
+
+    # Runs
+    workers: int = Field(4, ge=1, le=256, description="How many runs one worker process makes at one time.")
+    hold_after_validation: bool = Field(
+        False,
+        description="Whether a validated server waits for a run that is asked for, instead of being provisioned.",
+    )
+    run_timeout: Seconds = Field(3600, description="Seconds that a run may take.")
+    cleanup_timeout: Seconds = Field(600, description="Seconds after which a removed server is let go uncleaned.")
+    max_attempts: int = Field(3, ge=1, description="How often a run is begun again after its worker was lost.")
+    lease_seconds: Seconds = Field(30, description="How long a worker may be silent before its run goes to another.")
+    heartbeat_seconds: Seconds = Field(5, description="How often a worker extends its leases.")
+    sweep_seconds: Seconds = Field(2, description="How often lost rings and lost workers are looked for.")
+    grace_seconds: float = Field(
+        20, ge=0, description="Seconds that runs may go on after SIGTERM; what is left then is handed over."
+    )
+
+    # Watching
+    monitor: bool = Field(True, description="Whether servers are watched.")
+    monitor_interval: Seconds = Field(60, description="Seconds between two probes of a server.")
+    monitor_rate: float = Field(3, gt=0, le=20, description="The most probes that begin in a second.")
+    monitor_misses: int = Field(2, ge=1, description="Misses in a row that make a server `unreachable`.")
+
+    # Keeping
+    events_days: float = Field(30, gt=0, description="Days that the events of runs are kept.")
+    logs_days: float = Field(365, gt=0, description="Days that runs and their provisioning logs are kept.")
+    idempotency_hours: float = Field(24, gt=0, description="Hours that an Idempotency-Key is remembered.")
+
+    # What is said
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="How it is logged; auto: for people at a terminal, as JSON elsewhere."
+    )
+
+    # Capacity
+    capacity_profile: str = Field("standard", description="The size of an instance that estimates are for.")
+    capacity: ocore.CapacitySettings = Field(
+        default_factory=ocore.CapacitySettings,
+        description="The constants of the estimate, each as OCORE_CAPACITY__NAME; see docs/capacity.md.",
+    )
+
+    # What a server is to become: the fields of `ocore.ProvisionOptions`, by the same names
+    proxy: Literal["caddy", "nginx", "none"] = Field("caddy", description="The proxy of servers that name none.")
+    caddy_image: str = Field("", description="Caddy's image; empty: the library's default.")
+    nginx_image: str = Field("", description="nginx's image; empty: the library's default.")
+    docker_source: Literal["auto", "official", "distribution"] = Field("auto", description="Where Docker comes from.")
+    minimum_memory_mb: int = Field(900, ge=0, description="Validation refuses less memory (MiB).")
+    minimum_disk_gb: int = Field(10, ge=0, description="Validation refuses less free disk (GiB).")
+    lock_timeout: int = Field(300, ge=0, le=1200, description="Seconds to wait for a server's package manager.")
+    apt_proxy: str = Field("", description="HTTP proxy for the servers' package sources.")
+    allow_loopback: bool = Field(False, description="Whether a server may be this machine itself.")
+    deny_private: bool = Field(False, description="Whether private networks' addresses are refused.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what is passed, then the environment, then the file OCORE_CONFIG or ocore.toml in home."""
+        home = init_settings().get("home") or env_settings().get("home") or default_home()
+        file = os.environ.get("OCORE_CONFIG") or Path(home) / FILE
+        return init_settings, _OwnEnvironment(env_settings), TomlConfigSettingsSource(settings_cls, Path(file))
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Check what the library checks, so that a wrong setting is told at start."""
+        self.options("")
+        ocore.estimate(None, self.capacity_profile, self.capacity)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the data is in the SQLite file in home."""
+        return not self.database_url
+
+    def options(self, proxy: str) -> ocore.ProvisionOptions:
+        """Return the options for a server with this proxy; the default proxy where it is empty."""
+        given = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name) != ""}
+        return ocore.ProvisionOptions(**given | ({"proxy": proxy} if proxy else {}))
+
+
+class _OwnEnvironment(PydanticBaseSettingsSource):
+    """The environment's settings; one that names no setting is left alone, for others use the prefix, too."""
+
+    def __init__(self, inner: PydanticBaseSettingsSource) -> None:
+        super().__init__(inner.settings_cls)
+        self._inner = inner
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Return one field's value."""
+        return self._inner.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        """Return what the environment says of our settings."""
+        return {name: value for name, value in self._inner().items() if name in self.settings_cls.model_fields}
+
+
+_OPTIONS = tuple(one.name for one in fields(ocore.ProvisionOptions))
+
+
+def described() -> Iterator[tuple[str, str, str, str]]:
+    """Yield for each setting: its name in the environment, its name in the file, its default, and what it means."""
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else field.get_default(call_default_factory=False)
+        shown = {"home": "~/.local/state/ocore", "capacity": "see docs/capacity.md"}.get(name, str(default).lower())
+        yield PREFIX + name.upper(), name, shown, field.description or ""

@@ -1,0 +1,1 @@
+"""HTTP: routes, who may use them, what goes in and comes out, and how errors are told."""

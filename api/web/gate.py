@@ -1,0 +1,142 @@
+"""What every request passes first: an id, who it comes from, and how much it may send.
+
+It is plain ASGI, around the framework: so no route can be added that somebody without a token reaches.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+
+from api.data.tables import Organization, RevokedToken
+from api.errors import Problem
+from api.ids import new_id
+from api.logs import log
+from api.security.tokens import Caller, TokenRefused
+from api.web.problems import response, unavailable
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from api.data.database import Database
+    from api.security.tokens import Tokens
+    from api.web.metrics import Metrics
+
+PREFIX: Final = "/api/"
+MAX_BODY: Final = 64 * 1024
+REQUEST_ID: Final = "x-request-id"
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="ocore"'}
+_log = log(__name__)
+
+
+class Gate:
+    """Lets requests in, or answers them itself."""
+
+    def __init__(self, app: ASGIApp, database: Database, tokens: Tokens, metrics: Metrics) -> None:
+        self._app = app
+        self._database = database
+        self._tokens = tokens
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID, "")
+        name = given if _ID.fullmatch(given) else new_id()
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request=name)
+        began, status = time.monotonic(), [500]
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status[0] = message["status"]
+                found = MutableHeaders(scope=message)
+                found[REQUEST_ID] = name
+                found["X-Content-Type-Options"] = "nosniff"
+                found.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self._pass(scope, receive, answer, headers)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
+            _log.exception("a request failed", path=scope["path"])
+            await response(Problem("internal"))(scope, receive, answer)
+        finally:
+            self._metrics.request(scope, status[0], time.monotonic() - began)
+            _log.info("request", method=scope["method"], path=scope["path"], status=status[0])
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        try:
+            if scope["path"].startswith(PREFIX):
+                scope.setdefault("state", {})["caller"] = await self._caller(headers)
+            receive = await _bounded(receive, headers)
+        except Problem as problem:
+            await response(problem)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _caller(self, headers: Headers) -> Caller:
+        words = headers.get("authorization", "").split()
+        # The seed's own example sends the bare token.
+        if words and words[0].lower() == "bearer":
+            words = words[1:]
+        if len(words) != 1:
+            raise Problem("unauthorized", headers=_CHALLENGE)
+        try:
+            caller, _ = self._tokens.read(words[0])
+            await run_in_threadpool(self._check, caller)
+        except TokenRefused as refused:
+            _log.info("token refused", reason=str(refused))
+            challenge = {"WWW-Authenticate": _CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
+            raise Problem("unauthorized", headers=challenge) from None
+        except SQLAlchemyError:
+            raise unavailable() from None
+        return caller
+
+    def _check(self, caller: Caller) -> None:
+        with self._database.read() as session:
+            if session.get(RevokedToken, caller.token) is not None:
+                raise TokenRefused("it was revoked")
+            if session.get(Organization, caller.organization) is None:
+                raise TokenRefused("its organization is not known")
+
+
+async def _bounded(receive: Receive, headers: Headers) -> Receive:
+    """Read the body, if it is not too large and JSON, and return what hands it on."""
+    if _too_long(headers.get("content-length", "0")):
+        raise Problem("too_large")
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            raise Problem("too_large")
+    if body and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Problem("unsupported_media_type")
+    handed = False
+
+    async def replay() -> Message:
+        nonlocal handed
+        if handed:
+            return await receive()
+        handed = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _too_long(length: str) -> bool:
+    return not length.isdigit() or int(length) > MAX_BODY

@@ -1,0 +1,76 @@
+"""Prometheus metrics: what the HTTP side did, and how servers and runs stand, counted when they are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func
+from sqlmodel import col, select
+
+from api.data.tables import Run, RunState, Server, ServerStatus, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
+    from starlette.types import Scope
+
+    from api.data.database import Database
+
+
+class Metrics:
+    """The metrics of one app."""
+
+    def __init__(self, database: Database) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "ocore_http_requests", "Requests, by route.", ["method", "route", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "ocore_http_request_seconds", "How long requests took.", ["method", "route"], registry=self.registry
+        )
+        self.registry.register(_Standing(database))
+
+    def request(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count a request."""
+        # By route, never by path: a path has ids, and each would be a series of its own.
+        route: Any = scope.get("route")
+        path = getattr(route, "path", "none")
+        self._requests.labels(scope["method"], path, str(status)).inc()
+        self._seconds.labels(scope["method"], path).observe(seconds)
+
+
+class _Standing(Collector):
+    """How servers and runs stand."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield nothing, so that registering asks no database."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Count, and yield the figures."""
+        with self._database.read() as session:
+            servers = dict(session.exec(select(Server.status, func.count()).group_by(Server.status)).all())
+            runs = dict(session.exec(select(Run.state, func.count()).group_by(Run.state)).all())
+            oldest = session.exec(select(func.min(Run.created_at)).where(col(Run.state) == RunState.QUEUED)).one()
+        yield _family(
+            "ocore_servers", "Servers, by status.", "status", {one: servers.get(one, 0) for one in ServerStatus}
+        )
+        yield _family("ocore_runs", "Runs, by state.", "state", {one: runs.get(one, 0) for one in RunState})
+        waiting = (now() - oldest).total_seconds() if oldest else 0.0
+        yield GaugeMetricFamily(
+            "ocore_queue_oldest_seconds", "How long the oldest queued run has waited.", value=max(0.0, waiting)
+        )
+
+
+def _family(name: str, words: str, label: str, figures: dict[Any, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, words, labels=[label])
+    for value, count in figures.items():
+        family.add_metric([str(value)], count)
+    return family

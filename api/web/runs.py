@@ -1,0 +1,91 @@
+"""Our own operations: runs, their events, and what the last look at a server saw."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api.schemas import DriftOut, PlanOut, RunCreate, RunList, RunOut
+from api.service import mapping, runs
+from api.service.scope import Scope
+from api.web import events
+from api.web.dependencies import Manager, TheParts, Viewer
+from api.web.servers import BODY, CONFLICT, NOT_FOUND, PROBLEMS
+from api.web.transaction import reading, writing
+
+router = APIRouter(prefix="/api", tags=["runs"], responses=PROBLEMS)
+
+
+@router.post("/servers/{id}/runs", status_code=202, operation_id="createRun", responses=NOT_FOUND | CONFLICT | BODY)
+def create_run(parts: TheParts, caller: Manager, id: str, body: RunCreate, response: Response) -> RunOut:  # noqa: A002 - as the seed names it
+    """Queue a run: `provision` (all steps or some, with `force` also those that are so), `validate` or `drift`."""
+
+    def use(scope: Scope) -> RunOut:
+        return mapping.run_out(runs.create(scope, id, body, caller.subject))
+
+    made = writing(parts.database, caller, use)
+    parts.bell.ring()
+    response.headers["Location"] = f"/api/runs/{made.id}"
+    return made
+
+
+@router.get("/servers/{id}/runs", operation_id="listRuns", responses=NOT_FOUND)
+def list_runs(parts: TheParts, caller: Viewer, id: str) -> RunList:  # noqa: A002 - as the seed names it
+    """Return a server's runs, newest first."""
+
+    def use(scope: Scope) -> RunList:
+        return RunList(runs=[mapping.run_out(one) for one in runs.listed(scope, id)])
+
+    return reading(parts.database, caller, use)
+
+
+@router.get("/servers/{id}/plan", operation_id="getPlan", responses=NOT_FOUND)
+def get_plan(parts: TheParts, caller: Viewer, id: str) -> PlanOut:  # noqa: A002 - as the seed names it
+    """Return what a provisioning run would do, as the last drift run saw it; POST a run of kind drift to look anew."""
+    return reading(parts.database, caller, lambda scope: mapping.plan_out(runs.last_look(scope, id)))
+
+
+@router.get("/servers/{id}/drift", operation_id="getDrift", responses=NOT_FOUND)
+def get_drift(parts: TheParts, caller: Viewer, id: str) -> DriftOut:  # noqa: A002 - as the seed names it
+    """Return which steps are no longer so, as the last drift run saw it; POST a run of kind drift to look anew."""
+    return reading(parts.database, caller, lambda scope: mapping.drift_out(runs.last_look(scope, id)))
+
+
+@router.get("/runs/{id}", operation_id="getRun", responses=NOT_FOUND)
+def get_run(parts: TheParts, caller: Viewer, id: str) -> RunOut:  # noqa: A002 - as the seed names it
+    """Return a run."""
+    return reading(parts.database, caller, lambda scope: mapping.run_out(scope.run(id)))
+
+
+@router.post("/runs/{id}/cancel", status_code=202, operation_id="cancelRun", responses=NOT_FOUND | CONFLICT)
+def cancel_run(parts: TheParts, caller: Manager, id: str) -> RunOut:  # noqa: A002 - as the seed names it
+    """Stop a run: one that waits at once, one that goes on within seconds, here and on the server."""
+    return writing(parts.database, caller, lambda scope: mapping.run_out(runs.cancel(scope, id, caller.subject)))
+
+
+@router.get(
+    "/runs/{id}/events",
+    operation_id="followRun",
+    response_class=StreamingResponse,
+    responses=NOT_FOUND | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+def follow_run(
+    parts: TheParts,
+    caller: Viewer,
+    id: str,  # noqa: A002 - as the seed names it
+    request: Request,
+    last_event_id: Annotated[str | None, Header(description="Where to go on, exclusive.")] = None,
+) -> Response:
+    """Follow a run as server-sent events, from its first event or from after `Last-Event-ID`, to its end.
+
+    Asked again after the end: 204, which tells an EventSource to stop.
+    """
+    after = events.position(last_event_id)
+    ended = reading(parts.database, caller, lambda scope: events.is_over(scope.session, scope.run(id), after))
+    if ended:
+        return Response(status_code=204)
+    stream = events.follow(parts, id, after, request.app.state.stopping)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)

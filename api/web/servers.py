@@ -1,0 +1,168 @@
+"""The nine operations of the seed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from sqlmodel import col, select
+
+from api.data.tables import ServerStatus, StepLog
+from api.schemas import (
+    CapacityOut,
+    HostKeyReset,
+    Message,
+    ProblemOut,
+    ServerCreate,
+    ServerDetail,
+    ServerList,
+    ServerOut,
+    ServerUpdate,
+    StepLogList,
+)
+from api.service import idempotency, mapping, servers
+from api.service.scope import Scope
+from api.web.dependencies import Manager, TheParts, Viewer
+from api.web.transaction import reading, writing
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ProblemOut, "description": words, "content": {"application/problem+json": {}}}
+    for code, words in {401: "No valid token", 403: "No permission", 422: "A field breaks its rule"}.items()
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemOut, "description": "There is no such thing"}}
+CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemOut, "description": "Not in this state"}}
+BODY: dict[int | str, dict[str, Any]] = {
+    400: {"model": ProblemOut, "description": "The body is not JSON"},
+    413: {"model": ProblemOut, "description": "The body is too large"},
+    415: {"model": ProblemOut, "description": "The body is not declared as JSON"},
+}
+
+router = APIRouter(prefix="/api/servers", tags=["servers"], responses=PROBLEMS)
+
+
+@router.get("", operation_id="listServers")
+def list_servers(
+    parts: TheParts,
+    caller: Viewer,
+    request: Request,
+    response: Response,
+    *,
+    limit: Annotated[int | None, Query(ge=1, le=500, description="The most to return; all without it.")] = None,
+    cursor: Annotated[str | None, Query(max_length=36, description="From a Link header.")] = None,
+    status: Annotated[ServerStatus | None, Query(description="Only those with this status.")] = None,
+    q: Annotated[str | None, Query(max_length=100, description="Only those with this in their name or host.")] = None,
+) -> ServerList:
+    """Return the organization's servers, newest first.
+
+    With `limit`, a `Link` header with `rel="next"` leads to the rest.
+    """
+    most = limit + 1 if limit else None
+
+    def use(scope: Scope) -> list[ServerOut]:
+        found = servers.listed(scope, limit=most, before=cursor, status=status, words=q)
+        return [mapping.server_out(one) for one in found]
+
+    found = reading(parts.database, caller, use)
+    if limit and len(found) > limit:
+        found = found[:limit]
+        response.headers["Link"] = f'<{request.url.include_query_params(cursor=found[-1].id)}>; rel="next"'
+    return ServerList(servers=found)
+
+
+@router.post("", status_code=201, operation_id="createServer", responses=BODY | CONFLICT)
+def create_server(
+    parts: TheParts,
+    caller: Manager,
+    body: ServerCreate,
+    response: Response,
+    *,
+    idempotency_key: Annotated[
+        str | None, Header(description="The same key: the same answer, carried out once.")
+    ] = None,
+) -> ServerOut:
+    """Create a server, and queue its validation; a validated server goes on to be provisioned by itself."""
+    idempotency.check_key(idempotency_key)
+    # With the secrets in it: by a key of ours, so that it tells nobody else anything.
+    print_ = parts.seal.fingerprint(body.model_dump_json().encode()) if idempotency_key else ""
+
+    def use(scope: Scope) -> tuple[ServerOut, bool]:
+        known = idempotency.answered(scope, idempotency_key, print_) if idempotency_key else None
+        if known is not None:
+            return ServerOut.model_validate(known), True
+        made = mapping.server_out(servers.create(parts, scope, body, caller.subject))
+        if idempotency_key:
+            idempotency.remember(scope, idempotency_key, print_, made.model_dump(mode="json"))
+        return made, False
+
+    made, replayed = writing(parts.database, caller, use)
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    else:
+        parts.bell.ring()
+    response.headers["Location"] = f"/api/servers/{made.id}"
+    return made
+
+
+@router.get("/{id}", operation_id="getServer", responses=NOT_FOUND)
+def get_server(parts: TheParts, caller: Viewer, id: str) -> ServerDetail:  # noqa: A002 - the seed's name
+    """Return a server with its hardware, status and capacity."""
+    return reading(parts.database, caller, lambda scope: mapping.server_detail(scope.server(id), parts.settings))
+
+
+@router.put("/{id}", operation_id="updateServer", responses=NOT_FOUND | CONFLICT | BODY)
+def update_server(parts: TheParts, caller: Manager, id: str, body: ServerUpdate) -> ServerOut:  # noqa: A002 - the seed's name
+    """Change what the body names; a change of the connection queues a new validation."""
+
+    def use(scope: Scope) -> ServerOut:
+        return mapping.server_out(servers.update(parts, scope, id, body, caller.subject))
+
+    changed = writing(parts.database, caller, use)
+    parts.bell.ring()
+    return changed
+
+
+@router.delete("/{id}", status_code=202, operation_id="deleteServer", responses=NOT_FOUND)
+def delete_server(parts: TheParts, caller: Manager, id: str) -> Message:  # noqa: A002 - the seed's name
+    """Mark a server for removal: what was put on it is cleaned up, and then it is gone, here with its secrets."""
+    writing(parts.database, caller, lambda scope: servers.remove(scope, id, caller.subject))
+    parts.bell.ring()
+    return Message(message="The server is being removed; it is gone when it is not found any more.")
+
+
+@router.get("/{id}/capacity", operation_id="getServerCapacity", responses=NOT_FOUND)
+def get_capacity(parts: TheParts, caller: Viewer, id: str) -> CapacityOut:  # noqa: A002 - the seed's name
+    """Return how many instances a server can carry, and why."""
+    return reading(parts.database, caller, lambda scope: mapping.capacity(scope.server(id), parts.settings))
+
+
+@router.get("/{id}/provisioning-logs", operation_id="getServerProvisioningLogs", responses=NOT_FOUND)
+def get_logs(parts: TheParts, caller: Viewer, id: str) -> StepLogList:  # noqa: A002 - the seed's name
+    """Return every attempt at every step, oldest first."""
+
+    def use(scope: Scope) -> StepLogList:
+        server = scope.server(id)
+        query = select(StepLog).where(col(StepLog.server_id) == server.id).order_by(col(StepLog.id))
+        return StepLogList(logs=[mapping.log_out(row) for row in scope.session.exec(query).all()])
+
+    return reading(parts.database, caller, use)
+
+
+@router.post("/{id}/reset-host-key", operation_id="resetServerHostKey", responses=NOT_FOUND | CONFLICT | BODY)
+def reset_host_key(
+    parts: TheParts,
+    caller: Manager,
+    id: str,  # noqa: A002 - the seed's name
+    body: HostKeyReset | None = None,
+) -> Message:
+    """Clear the pinned host key: the next connection takes the key it is shown, or must be shown the expected one."""
+    expected = body.expected_fingerprint if body else None
+    said = writing(parts.database, caller, lambda scope: servers.reset_host_key(scope, id, expected))
+    return Message(message=said)
+
+
+@router.post("/{id}/retry", operation_id="retryServer", responses=NOT_FOUND | CONFLICT)
+def retry_server(parts: TheParts, caller: Manager, id: str) -> Message:  # noqa: A002 - the seed's name
+    """Queue a new run for a server that failed."""
+    said = writing(parts.database, caller, lambda scope: servers.retry(parts, scope, id, caller.subject))
+    parts.bell.ring()
+    return Message(message=said)

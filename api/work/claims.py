@@ -1,0 +1,132 @@
+"""Which run is next, and taking it: one worker gets it, with a lease and a fencing number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+
+from api.data.database import clock
+from api.data.tables import Run, RunKind, RunState, Server, ServerStatus
+from api.work import sessions
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from api.data.database import Database
+    from api.settings import Settings
+
+# How many runs of one organization are looked at: the first may have to wait for a connection.
+_EACH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that is ours until the lease ends, and the server as it was then."""
+
+    run: Run
+    server: Server
+    owner: str
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run.id
+
+
+def lock_server(session: Session, name: str) -> Server | None:
+    """Return a server that nobody else changes in this transaction. It is locked before its runs, always."""
+    query = select(Server).where(col(Server.id) == name).with_for_update(key_share=True)
+    return session.exec(query.execution_options(populate_existing=True)).first()
+
+
+def candidates(session: Session) -> list[str]:
+    """Return the runs that may start, the fairest first: whose organization has the fewest going on."""
+    busy = select(Run.server_id).where(col(Run.state) == RunState.RUNNING)
+    place = func.row_number().over(partition_by=col(Run.organization_id), order_by=col(Run.id)).label("place")
+    waiting = (
+        select(col(Run.id), col(Run.organization_id), place)
+        .where(col(Run.state) == RunState.QUEUED, col(Run.server_id).not_in(busy))
+        .subquery()
+    )
+    rows = session.execute(
+        select(waiting.c.id, waiting.c.organization_id, waiting.c.place).where(waiting.c.place <= _EACH)
+    ).all()
+    going = select(col(Run.organization_id)).where(col(Run.state) == RunState.RUNNING)
+    load = Counter(session.exec(going).all())
+    return [name for name, _, _ in sorted(rows, key=lambda row: (load[row[1]] + row[2], row[0]))]
+
+
+def claim(database: Database, owner: str, settings: Settings) -> Claim | None:
+    """Take the next run; None where none may start."""
+    with database.read() as session:
+        found = candidates(session)
+    for name in found:
+        try:
+            with database.write() as session:
+                taken = _take(session, name, owner, settings)
+        except IntegrityError:  # another worker was faster with a run of the same server
+            continue
+        if taken is not None:
+            return taken
+    return None
+
+
+def _take(session: Session, name: str, owner: str, settings: Settings) -> Claim | None:
+    run = session.get(Run, name)
+    server = lock_server(session, run.server_id) if run else None
+    if run is None or server is None:
+        return None
+    if not sessions.take(session, server, run.id, settings.lease_seconds):
+        return None
+    moment = clock(session)
+    taken = session.execute(
+        update(Run)
+        .where(col(Run.id) == name, col(Run.state) == RunState.QUEUED)
+        .values(
+            state=RunState.RUNNING,
+            fence=col(Run.fence) + 1,
+            attempt=col(Run.attempt) + 1,
+            lease_owner=owner,
+            lease_until=moment + timedelta(seconds=settings.lease_seconds),
+            started_at=func.coalesce(col(Run.started_at), moment),
+            cancel_reason="",
+        )
+    )
+    if taken.rowcount != 1:  # type: ignore[attr-defined]
+        sessions.give_back(session, run.id)
+        return None
+    session.refresh(run)
+    _show(server, run)
+    server.updated_at = moment
+    session.add(server)
+    session.flush()
+    session.expunge(run)
+    session.expunge(server)
+    return Claim(run, server, owner)
+
+
+def _show(server: Server, run: Run) -> None:
+    """Let a server show what is done with it."""
+    again = f" (attempt {run.attempt})" if run.attempt > 1 else ""
+    if run.kind == RunKind.CLEANUP:
+        server.status_message = f"Being cleaned up{again}."
+    elif run.kind != RunKind.DRIFT:
+        server.status, server.status_code = ServerStatus.VALIDATING, ""
+        server.status_message = f"Being validated{again}."
+        server.provisioning_step = ""
+
+
+def holds(session: Session, claim: Claim) -> bool:
+    """Tell whether a run is still ours, and keep it so for this transaction."""
+    kept = session.execute(
+        update(Run)
+        .where(col(Run.id) == claim.id, col(Run.state) == RunState.RUNNING, col(Run.fence) == claim.run.fence)
+        .values(fence=claim.run.fence)
+    )
+    return bool(kept.rowcount == 1)  # type: ignore[attr-defined]

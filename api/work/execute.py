@@ -1,0 +1,92 @@
+"""Carrying out one run: a row becomes the library's values, and what the library returns becomes rows again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ocore
+from api.data.tables import RunKind
+from api.logs import log
+from api.service.mapping import library_server
+from api.work.outcome import Done
+from api.work.recorder import Fenced
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from api.parts import Parts
+    from api.work.claims import Claim
+    from api.work.recorder import RowRecorder
+
+_VALIDATE_SECONDS = 900.0
+_log = log(__name__)
+
+
+def carry_out(
+    parts: Parts, claim: Claim, recorder: RowRecorder, cancel: threading.Event, transport: Any = None
+) -> Done | None:
+    """Make the run; None where it is not ours any more."""
+    try:
+        server = library_server(claim.server, parts.seal)
+        if isinstance(server, ocore.Failure):
+            return Done(server)
+        with_what = {"recorder": recorder, "cancel": cancel, "transport": transport}
+        return _KINDS[RunKind(claim.run.kind)](parts, claim, server, with_what)
+    except ocore.RecorderError as error:
+        if isinstance(error.__cause__, Fenced):
+            return None
+        _log.error("the progress of a run could not be written", error=repr(error.__cause__))
+        return Done(_internal("The run's progress could not be written."))
+    except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
+        _log.exception("a run failed in a way that was not expected")
+        return Done(_internal("oCore itself failed; its log tells more."))
+
+
+def _internal(words: str) -> ocore.Failure:
+    return ocore.Failure(ocore.ErrorCode.INTERNAL, words)
+
+
+def _of(result: ocore.RunResult) -> Done:
+    return Done(result.error, result.notes, result.isolation)
+
+
+def _provision(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[str, Any]) -> Done:
+    options = parts.settings.options(claim.server.proxy_type)
+    run = claim.run
+    return _of(
+        ocore.provision(
+            server, options, steps=run.steps, force=run.force, timeout=parts.settings.run_timeout, **with_what
+        )
+    )
+
+
+def _validate(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[str, Any]) -> Done:
+    options = parts.settings.options(claim.server.proxy_type)
+    return _of(ocore.validate(server, options, timeout=_VALIDATE_SECONDS, **with_what))
+
+
+def _drift(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[str, Any]) -> Done:
+    options = parts.settings.options(claim.server.proxy_type)
+    try:
+        plan = ocore.plan(server, options, timeout=_VALIDATE_SECONDS, **with_what)
+    except ocore.RunFailed as failed:
+        return _of(failed.result)
+    due = [step.step for step in plan.steps if step.run and step.reasons != ("validation always runs",)]
+    words = f"Drifted: {', '.join(due)}." if due else "Nothing drifted."
+    return Done(notes=(words,), result=plan.to_dict() | {"hash": plan.hash})
+
+
+def _cleanup(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[str, Any]) -> Done:
+    if not claim.server.touched:
+        return Done(notes=("Nothing was ever changed on it, so there was nothing to clean up.",))
+    options = parts.settings.options(claim.server.proxy_type)
+    return _of(ocore.cleanup(server, options, timeout=parts.settings.cleanup_timeout, **with_what))
+
+
+_KINDS: dict[RunKind, Callable[[Parts, Claim, ocore.Server, dict[str, Any]], Done]] = {
+    RunKind.PROVISION: _provision,
+    RunKind.VALIDATE: _validate,
+    RunKind.DRIFT: _drift,
+    RunKind.CLEANUP: _cleanup,
+}

@@ -1,0 +1,142 @@
+"""Watches servers: a cheap look at who answers at their address, without any credential."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import or_
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
+
+import ocore
+from api.data.tables import Run, RunState, Server, ServerStatus, now
+from api.logs import log
+from api.service.mapping import host_key
+from api.work import sessions
+from api.work.claims import lock_server
+from api.work.lead import leads
+from api.work.outcome import set_error
+
+if TYPE_CHECKING:
+    from api.parts import Parts
+
+_LEAD: Final = "monitor"
+_LEAD_SECONDS: Final = 15.0
+_WATCHED: Final = (ServerStatus.ACTIVE, ServerStatus.UNREACHABLE)
+# A dead host takes its time; others must not wait for it.
+_AT_ONCE: Final = 16
+# The longest that a probe takes: two connections and a key exchange, each with a limit of its own.
+_PROBE_SECONDS: Final = 60.0
+# After a miss the next look comes sooner.
+_AFTER_MISS: Final = 10.0
+# No real secret: a probe sends none, but a server has credentials.
+_NONE: Final = ocore.Credentials(password="-")  # noqa: S106 - never sent
+_log = log(__name__)
+
+
+class Monitor:
+    """A thread that watches, in one process at a time."""
+
+    def __init__(self, parts: Parts, owner: str, transport: Any = None) -> None:
+        self._parts = parts
+        self._owner = owner
+        self._transport = transport
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; probes that are under way end by themselves."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        pause = 1 / self._parts.settings.monitor_rate
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="probe")
+        led_until = 0.0
+        while not self._stopping.wait(pause):
+            try:
+                if time.monotonic() > led_until:
+                    if not leads(self._parts.database, _LEAD, self._owner, _LEAD_SECONDS):
+                        self._stopping.wait(_LEAD_SECONDS / 3)
+                        continue
+                    led_until = time.monotonic() + _LEAD_SECONDS / 3
+                server = self._next()
+                if server is not None:
+                    pool.submit(self._probe, server)
+            except SQLAlchemyError as error:
+                _log.warning("the database does not answer", error=type(error).__name__)
+                self._stopping.wait(1)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+    def _next(self) -> Server | None:
+        """Return the next server to look at, with a connection taken for it."""
+        moment = now()
+        with self._parts.database.read() as session:
+            busy = select(Run.server_id).where(col(Run.state) == RunState.RUNNING)
+            due = or_(col(Server.probe_at).is_(None), col(Server.probe_at) <= moment)
+            query = select(Server.id).where(col(Server.status).in_(_WATCHED), due, col(Server.id).not_in(busy))
+            found = session.exec(query.order_by(col(Server.probe_at)).limit(1)).first()
+        if found is None:
+            return None
+        with self._parts.database.write() as session:
+            server = lock_server(session, found)
+            if server is None or server.status not in _WATCHED:
+                return None
+            server.probe_at = moment + timedelta(seconds=self._parts.settings.monitor_interval)
+            session.add(server)
+            if not sessions.take(session, server, _slot(server), _PROBE_SECONDS):
+                return None
+            session.flush()
+            session.expunge(server)
+            return server
+
+    def _probe(self, server: Server) -> None:
+        try:
+            asked = ocore.Server(server.host, _NONE, server.ssh_user, server.port, host_key(server), id=server.id)
+            options = self._parts.settings.options(server.proxy_type)
+            found = ocore.probe(asked, options, transport=self._transport)
+            with self._parts.database.write() as session:
+                sessions.give_back(session, _slot(server))
+                current = lock_server(session, server.id)
+                # What was seen is about the server as it was asked, not as somebody has changed it meanwhile.
+                same = current is not None and current.generation == server.generation
+                if current is not None and same and current.host_key_epoch == server.host_key_epoch:
+                    self._note(current, found)
+                    session.add(current)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
+            _log.exception("a probe failed", server=server.id)
+
+    def _note(self, server: Server, found: ocore.HostKey | ocore.Failure) -> None:
+        if server.status not in _WATCHED:
+            return
+        if not isinstance(found, ocore.Failure):
+            server.misses, server.last_seen_at = 0, now()
+            if server.status == ServerStatus.UNREACHABLE:
+                self._turn(server, ServerStatus.ACTIVE, "It answers again.", "")
+        elif found.code is ocore.ErrorCode.HOST_KEY_CHANGED:
+            set_error(server, found)
+            server.updated_at = now()
+            _log.warning("the host key changed", server=server.id)
+        else:
+            server.misses += 1
+            server.probe_at = now() + timedelta(seconds=min(_AFTER_MISS, self._parts.settings.monitor_interval))
+            if server.misses >= self._parts.settings.monitor_misses and server.status == ServerStatus.ACTIVE:
+                self._turn(server, ServerStatus.UNREACHABLE, str(found), found.code)
+
+    def _turn(self, server: Server, status: ServerStatus, message: str, code: str) -> None:
+        server.status, server.status_message, server.status_code = status, message, code
+        server.updated_at = now()
+        _log.info("a server changed its state", server=server.id, status=status)
+
+
+def _slot(server: Server) -> str:
+    """Return the name by which a probe holds its connection: there is one probe of a server at a time."""
+    return f"probe-{server.id}"

@@ -1,0 +1,215 @@
+"""From a run's progress to rows: the library's Recorder, with the fencing number on every write."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import func, update
+from sqlalchemy.exc import OperationalError
+from sqlmodel import col, select
+
+import ocore
+from api.data.tables import Event, Run, RunKind, Server, ServerStatus, StepLog, now
+from api.logs import log
+from api.service.mapping import specs_columns
+from api.work.claims import Claim, holds, lock_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from sqlmodel import Session
+
+    from api.parts import Parts
+
+# A run writes its steps' ends at once, and what its tasks say in bundles.
+_BUNDLE: Final = 200
+_RETRY_SECONDS: Final = 0.5
+_MESSAGE: Final = 4000
+_CHANGING: Final = frozenset(step.name for step in ocore.STEPS if not step.validates)
+_log = log(__name__)
+
+
+_Said = tuple[str, dict[str, Any], "datetime"]
+
+
+class Fenced(Exception):  # noqa: N818 - reads as what happened
+    """The run is not ours any more; nothing was written."""
+
+
+class RowRecorder:
+    """Writes what one run tells."""
+
+    def __init__(self, parts: Parts, claim: Claim) -> None:
+        self._parts = parts
+        self._claim = claim
+        self._lock = threading.RLock()
+        self._waiting: list[_Said] = []
+        self._number: int | None = None
+        self._open: str | None = None
+        self.broken = False
+
+    # --- what the library tells ---------------------------------------------------------------------------------------
+
+    def host_key_seen(self, key: ocore.HostKey) -> None:
+        """Pin the key before any credential is sent; it must be the one that is pinned by now."""
+        self._event("hostKey", {"type": key.type, "fingerprint": key.fingerprint})
+        self._write(lambda session, server: self._pin(session, server, key))
+
+    def step_started(self, step: str, at: datetime) -> None:
+        """Open a row, and let the server show the step."""
+        self._event("step", {"step": step, "status": "running", "message": ""}, at)
+        row = StepLog(
+            server_id=self._claim.server.id, run_id=self._claim.id, step=step, status="running", started_at=at
+        )
+        self._open = row.id
+        self._write(lambda session, server: self._begin(session, server, row))
+
+    def task_event(self, event: ocore.TaskEvent) -> None:
+        """Keep what a task says for the next bundle."""
+        said = {"step": event.step, "task": event.task, "kind": event.kind, "message": event.message[:_MESSAGE]}
+        self._event("task", said, event.at)
+        if len(self._waiting) >= _BUNDLE:
+            self.flush()
+
+    def step_finished(self, result: ocore.StepResult) -> None:
+        """Close the row."""
+        said = {"step": result.step, "status": str(result.status), "message": result.message[:_MESSAGE]}
+        self._event("step", said | {"changed": result.changed, "durationMs": result.duration_ms}, result.finished_at)
+        row = self._open
+        self._open = None
+        values = {
+            "status": str(result.status),
+            "message": result.message[:_MESSAGE],
+            "completed_at": result.finished_at,
+            "duration_ms": result.duration_ms,
+        }
+        self._write(lambda session, _: session.execute(update(StepLog).where(col(StepLog.id) == row).values(**values)))
+
+    def facts(self, specs: ocore.HardwareSpecs) -> None:
+        """Store the hardware."""
+        columns = specs_columns(specs)
+        self._event("facts", asdict(specs))
+        self._write(lambda _, server: self._take(server, columns))
+
+    # --- what the worker tells ----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Tell that the run began."""
+        attempt = self._claim.run.attempt
+        self._event("run", {"state": "running", "message": "", "errorCode": "", "attempt": attempt})
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._write(None)
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Keep everybody else from writing while the caller writes the run's end.
+
+        It is taken before the transaction begins: who flushes holds it, too, while waiting for the database.
+        """
+        with self._lock:
+            yield
+
+    def write_last(self, session: Session, run: Run) -> None:
+        """Write what waits, and how the run ended, in a transaction of the caller's, who knows that the run is ours.
+
+        May be called again where that transaction failed.
+        """
+        said = {"state": run.state, "message": run.message, "errorCode": run.error_code, "attempt": run.attempt}
+        self._number = None
+        self._insert(session, [*self._waiting, ("run", said, now())])
+
+    # --- how ----------------------------------------------------------------------------------------------------------
+
+    def _event(self, kind: str, data: dict[str, Any], at: datetime | None = None) -> None:
+        with self._lock:
+            self._waiting.append((kind, data, at or now()))
+
+    def _write(self, change: Callable[[Session, Server | None], object] | None) -> None:
+        """Write what waits and one change, in one transaction; wait a while for a database that is away."""
+        deadline = time.monotonic() + self._parts.settings.lease_seconds * 2 / 3
+        with self._lock:
+            while True:
+                before = self._number
+                try:
+                    self._write_once(change)
+                except OperationalError:
+                    self._number = before
+                    if time.monotonic() > deadline:
+                        self.broken = True
+                        raise
+                    time.sleep(_RETRY_SECONDS)
+                except BaseException:
+                    self._number, self.broken = before, True
+                    raise
+                else:
+                    self._waiting.clear()
+                    return
+
+    def _write_once(self, change: Callable[[Session, Server | None], object] | None) -> None:
+        with self._parts.database.write() as session:
+            server = lock_server(session, self._claim.server.id) if change is not None else None
+            if not holds(session, self._claim):
+                raise Fenced
+            self._insert(session, self._waiting)
+            if change is not None:
+                change(session, server)
+
+    def _insert(self, session: Session, events: list[_Said]) -> None:
+        if self._number is None:
+            of_run = select(func.max(Event.number)).where(col(Event.run_id) == self._claim.id)
+            self._number = session.exec(of_run).one() or 0
+        for kind, data, at in events:
+            self._number += 1
+            session.add(Event(run_id=self._claim.id, number=self._number, type=kind, data=data, at=at))
+
+    def _current(self, server: Server | None) -> Server | None:
+        """Return the server, if what this run finds out is still about it as it is now."""
+        return server if server is not None and server.generation == self._claim.run.generation else None
+
+    def _pin(self, session: Session, server: Server | None, key: ocore.HostKey) -> None:
+        """Pin a first key; who sees another one than what was pinned meanwhile stops here."""
+        if server is None or server.generation != self._claim.run.generation:
+            raise Fenced
+        if server.host_key_epoch == self._claim.server.host_key_epoch:
+            if server.host_key is not None and server.host_key != str(key):
+                raise Fenced
+            server.host_key, server.expected_fingerprint = str(key), None
+        server.last_seen_at = now()
+        session.add(server)
+
+    def _begin(self, session: Session, server: Server | None, row: StepLog) -> None:
+        kind = self._claim.run.kind
+        if kind != RunKind.DRIFT:
+            session.add(row)
+        if server is None:
+            return
+        if kind == RunKind.PROVISION and row.step in _CHANGING:
+            # Also where the server has another generation by now: there will be something to clean up.
+            server.touched = True
+        if self._current(server) and kind != RunKind.DRIFT:
+            server.provisioning_step = row.step
+            if server.touched and row.step in _CHANGING and server.status == ServerStatus.VALIDATING:
+                server.status, server.status_message = ServerStatus.PROVISIONING, "Being provisioned."
+            server.updated_at = now()
+        session.add(server)
+
+    def _take(self, server: Server | None, columns: dict[str, Any]) -> None:
+        if self._current(server) is None:
+            return
+        for name, value in columns.items():
+            setattr(server, name, value)
+
+
+def held_run(session: Session, claim: Claim) -> Run | None:
+    """Return the run's row if it is still ours."""
+    if not holds(session, claim):
+        return None
+    return session.exec(select(Run).where(col(Run.id) == claim.id)).one()

@@ -1,0 +1,40 @@
+"""How many SSH connections a server has at one time, over all workers: never more than its `maxSshSessions`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, update
+from sqlmodel import col, select
+
+from api.data.database import clock
+from api.data.tables import Session as Slot
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from api.data.tables import Server
+
+
+def take(session: Session, server: Server, holder: str, seconds: float) -> bool:
+    """Take a connection for a time; False where all are taken. The server's row must be locked."""
+    moment = clock(session)
+    session.execute(delete(Slot).where(col(Slot.server_id) == server.id, col(Slot.until) < moment))
+    taken = session.exec(select(func.count()).select_from(Slot).where(col(Slot.server_id) == server.id)).one()
+    if taken >= server.max_ssh_sessions:
+        return False
+    session.add(Slot(id=holder, server_id=server.id, until=moment + timedelta(seconds=seconds)))
+    session.flush()
+    return True
+
+
+def extend(session: Session, holder: str, seconds: float) -> None:
+    """Keep a connection for longer."""
+    until = clock(session) + timedelta(seconds=seconds)
+    session.execute(update(Slot).where(col(Slot.id) == holder).values(until=until))
+
+
+def give_back(session: Session, holder: str) -> None:
+    """Give a connection back."""
+    session.execute(delete(Slot).where(col(Slot.id) == holder))

@@ -1,0 +1,162 @@
+"""Finds what fell down: runs whose worker is lost, rings that nobody heard, and rows that are too old to keep."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
+
+import ocore
+from api.data.database import clock
+from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, StepLog, now
+from api.logs import log
+from api.service.queueing import end
+from api.work import sessions
+from api.work.claims import candidates, lock_server
+from api.work.lead import leads
+from api.work.outcome import close_steps, give_up, set_error
+from api.work.owner import is_dead
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from api.parts import Parts
+
+_LEAD: Final = "sweeper"
+_TIDY_SECONDS: Final = 600.0
+_LOST: Final = "Its worker was lost."
+_log = log(__name__)
+
+
+class Sweeper:
+    """A thread that sweeps, in one process at a time."""
+
+    def __init__(self, parts: Parts, owner: str) -> None:
+        self._parts = parts
+        self._owner = owner
+        self._tidied = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with a look at once: what a stop left behind is not left waiting."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                self.sweep()
+            except SQLAlchemyError as error:
+                _log.warning("the database does not answer", error=type(error).__name__)
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
+                _log.exception("a sweep failed")
+            if self._stopping.wait(self._parts.settings.sweep_seconds):
+                return
+
+    def sweep(self) -> None:
+        """Look once."""
+        settings = self._parts.settings
+        if leads(self._parts.database, _LEAD, self._owner, settings.sweep_seconds * 5):
+            self._reap()
+            if time.monotonic() - self._tidied > _TIDY_SECONDS or not self._tidied:
+                self._tidied = time.monotonic()
+                tidy(self._parts)
+        self._ring()
+
+    def _reap(self) -> None:
+        with self._parts.database.read() as session:
+            moment = clock(session)
+            query = select(Run).where(col(Run.state) == RunState.RUNNING)
+            lost = [
+                run.id
+                for run in session.exec(query).all()
+                if run.lease_until is None or run.lease_until < moment or is_dead(run.lease_owner)
+            ]
+        for name in lost:
+            with self._parts.database.write() as session:
+                reap(session, name, self._parts.settings.max_attempts)
+
+    def _ring(self) -> None:
+        """Ring for runs that may start, unless somebody is about to hear of them anyway."""
+        with self._parts.database.read() as session:
+            startable = len(candidates(session))
+        if not startable:
+            return
+        try:
+            unheard = self._parts.bell.waiting()
+        except Exception:  # noqa: BLE001 - each storage raises its own
+            return  # it does not answer; there will be another sweep
+        for _ in range(min(startable, self._parts.settings.workers) - unheard):
+            self._parts.bell.ring()
+
+
+def reap(session: Session, name: str, most: int) -> None:
+    """Take a run from its lost worker: back to the queue, or to its end where it was begun too often."""
+    found = session.get(Run, name)
+    server = lock_server(session, found.server_id) if found else None
+    query = select(Run).where(col(Run.id) == name).with_for_update()
+    run = session.exec(query.execution_options(populate_existing=True)).first()
+    if run is None or server is None or run.state != RunState.RUNNING:
+        return
+    if run.lease_until is not None and run.lease_until >= clock(session) and not is_dead(run.lease_owner):
+        return  # it was only slow
+    sessions.give_back(session, run.id)
+    close_steps(session, run.id, "Interrupted: its worker was lost.")
+    if run.attempt < most:
+        give_up(session, server, run, _LOST, counts=True)
+    else:
+        _fail(session, server, run)
+    _log.warning("a run lost its worker", run=run.id, server=server.id, attempt=run.attempt, state=run.state)
+    session.add(run)
+    session.add(server)
+    _tell(session, run)
+    if run.kind == RunKind.CLEANUP and run.state == RunState.FAILED:
+        _log.warning("server removed without a clean-up", server=server.id, host=server.host)
+        session.delete(server)
+
+
+def _fail(session: Session, server: Server, run: Run) -> None:
+    failure = ocore.Failure(ocore.ErrorCode.WORKER_LOST, f"The run lost its worker {run.attempt} times.")
+    end(run, RunState.FAILED, str(failure), failure.code)
+    run.fence += 1
+    session.flush()
+    if server.generation == run.generation and run.kind not in {RunKind.DRIFT, RunKind.CLEANUP}:
+        set_error(server, failure)
+
+
+def _tell(session: Session, run: Run) -> None:
+    """Add the event; the run is nobody's now, so its numbers are free to take."""
+    last = session.exec(
+        select(col(Event.number)).where(col(Event.run_id) == run.id).order_by(col(Event.number).desc())
+    ).first()
+    said = {"state": run.state, "message": run.message, "errorCode": run.error_code, "attempt": run.attempt}
+    session.add(Event(run_id=run.id, number=(last or 0) + 1, type="run", data=said, at=now()))
+
+
+def tidy(parts: Parts) -> None:
+    """Delete what is older than the settings want it kept."""
+    settings = parts.settings
+    moment = now()
+    ended = select(Run.id).where(col(Run.finished_at).is_not(None))
+    old_events = moment - timedelta(days=settings.events_days)
+    old_logs = moment - timedelta(days=settings.logs_days)
+    old_answers = moment - timedelta(hours=settings.idempotency_hours)
+    for what in (
+        delete(Event).where(col(Event.at) < old_events, col(Event.run_id).in_(ended)),
+        delete(StepLog).where(col(StepLog.completed_at) < old_logs),
+        delete(Run).where(col(Run.finished_at) < old_logs),
+        delete(Answer).where(col(Answer.created_at) < old_answers),
+        delete(RevokedToken).where(col(RevokedToken.expires_at) < moment),
+    ):
+        with parts.database.write() as session:
+            session.execute(what)

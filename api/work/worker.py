@@ -1,0 +1,112 @@
+"""A worker: Huey's threads that make runs, with the keeper and the sweeper beside them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.logs import log
+from api.work import outcome
+from api.work.claims import Claim, claim
+from api.work.execute import carry_out
+from api.work.keeper import LOST, Active, Keeper
+from api.work.monitor import Monitor
+from api.work.outcome import HANDOVER
+from api.work.owner import new_owner
+from api.work.recorder import RowRecorder
+from api.work.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from api.parts import Parts
+    from api.work.outcome import Done
+
+# How long a run may take to end when it was stopped, and how long its end is tried to be written.
+_END_SECONDS: Final = 60.0
+_log = log(__name__)
+
+
+class Worker:
+    """Makes runs until it is stopped."""
+
+    def __init__(self, parts: Parts, transport: Any = None) -> None:
+        self._parts = parts
+        self._transport = transport
+        self.owner = new_owner()
+        self._stopping = threading.Event()
+        self._keeper = Keeper(parts)
+        self._sweeper = Sweeper(parts, self.owner)
+        self._monitor = Monitor(parts, self.owner, transport) if parts.settings.monitor else None
+        self._consumer = parts.bell.workers(parts.settings.workers, self.answer)
+
+    def start(self) -> None:
+        """Begin."""
+        self._keeper.start()
+        self._consumer.start()
+        self._sweeper.start()
+        if self._monitor is not None:
+            self._monitor.start()
+        _log.info("worker started", owner=self.owner, slots=self._parts.settings.workers)
+
+    def stop(self) -> None:
+        """Take no more runs, let those that go on end within the grace time, and hand over the rest."""
+        self._stopping.set()
+        self._consumer.stop_flag.set()
+        if self._monitor is not None:
+            self._monitor.stop()
+        self._sweeper.stop()
+        self._wait(self._parts.settings.grace_seconds)
+        for active in self._keeper.active:
+            active.stop(HANDOVER)
+        self._wait(_END_SECONDS)
+        self._keeper.stop()
+        _log.info("worker stopped", owner=self.owner, left=len(self._keeper.active))
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._keeper.active and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def answer(self) -> None:
+        """Make runs for as long as there are any; called by a Huey worker for a ring."""
+        while not self._stopping.is_set():
+            try:
+                taken = claim(self._parts.database, self.owner, self._parts.settings)
+            except SQLAlchemyError as error:
+                _log.warning("the database does not answer", error=type(error).__name__)
+                return
+            if taken is None:
+                return
+            with structlog.contextvars.bound_contextvars(run=taken.id, server=taken.server.id):
+                self._make(taken)
+
+    def _make(self, taken: Claim) -> None:
+        _log.info("run started", kind=taken.run.kind, attempt=taken.run.attempt)
+        recorder = RowRecorder(self._parts, taken)
+        recorder.begin()
+        active = Active(taken, recorder)
+        self._keeper.add(active)
+        try:
+            done = carry_out(self._parts, taken, recorder, active.cancel, self._transport)
+            if done is not None and active.reason != LOST:
+                self._finish(active, done)
+            else:
+                _log.warning("the run is not ours any more")
+        finally:
+            self._keeper.drop(active)
+
+    def _finish(self, active: Active, done: Done) -> None:
+        """Write the end; a database that is away is waited for, for as long as the run is ours."""
+        while active.reason != LOST:
+            try:
+                kept = outcome.finish(self._parts, active.claim, active.recorder, done, active.reason)
+            except SQLAlchemyError as error:
+                _log.warning("the end of a run could not be written yet", error=type(error).__name__)
+                time.sleep(0.5)
+                continue
+            code = done.failure.code if done.failure else ""
+            _log.info("run ended", kept=kept, error=code)
+            return
