@@ -1,0 +1,1 @@
+"""Tests of the service, on each of the storages that it supports."""
