@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 _QUIET = ("huey", "alembic", "uvicorn.access", "httpx")
 
 
+def _for_people() -> structlog.dev.ConsoleRenderer:
+    """Return what writes for people. Its own form of an exception shows local variables: among them are secrets."""
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
+# For who makes the app without `configure`, such as another ASGI server.
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _for_people()])
+
+
 def configure(settings: Settings) -> None:
     """Send our logs, and those of the libraries, to standard error in one form."""
     as_text = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
@@ -24,7 +33,7 @@ def configure(settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    renderer: Any = _for_people() if as_text else structlog.processors.JSONRenderer()
     last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     last += [renderer] if as_text else [structlog.processors.format_exc_info, renderer]
     structlog.configure(

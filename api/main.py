@@ -7,16 +7,17 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-
 from api.parts import Parts
 from api.settings import Settings
 from api.web import health, problems, runs, servers
+from api.web.document import DocumentedApi
 from api.web.gate import Gate
 from api.web.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
 
 _ABOUT = "Takes over bare Linux servers by SSH, and turns them into ready, measured and watched ones."
 
@@ -43,12 +44,14 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         if parts is None:
             opened.close()
 
-    app = FastAPI(
+    app = DocumentedApi(
         title="oCore",
         description=_ABOUT,
         version=version("ocore"),
         lifespan=lifespan,
         redoc_url=None,
+        # A redirect would send the body, and its secrets, to whatever the Host header names.
+        redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
     for router in (servers.router, runs.router, health.router):

@@ -42,6 +42,14 @@ class Parts:
 
         """
         database = Database(settings)
+        try:
+            return cls._of(settings, database)
+        except BaseException:
+            database.close()
+            raise
+
+    @classmethod
+    def _of(cls, settings: Settings, database: Database) -> Parts:
         migrate.migrate(database, settings)
         encryption, token = keyring(settings, ENCRYPTION), keyring(settings, TOKEN)
         if settings.embedded and not _any_server(database):

@@ -84,9 +84,16 @@ Password = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "format": "ssh-password", "maxLength": 1024}, {"type": "null"}]}),
 ]
 Sessions = Annotated[StrictInt, Field(ge=1, le=MAX_SESSIONS)]
+EventNumber = Annotated[str | None, WithJsonSchema({"type": "string", "pattern": "^[0-9]{0,9}$"})]
+IdempotencyKey = Annotated[str | None, WithJsonSchema({"type": "string", "pattern": "^[!-~]{1,255}$"})]
+PlainText = Annotated[str, AfterValidator(_plain)]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_plain)]
 AuthMethod = Literal["key", "password"]
 ProxyType = Literal["caddy", "nginx", "none"]
+# The service checks them: it knows which ones go with the kind of run.
+ChosenStep = Annotated[
+    str, WithJsonSchema({"type": "string", "enum": [step.name for step in ocore.STEPS if not step.validates]})
+]
 Fingerprint = Annotated[
     str,
     AfterValidator(ocore.check_fingerprint),
@@ -114,7 +121,7 @@ class ServerCreate(_Request):
     ssh_password: Password = None
     max_ssh_sessions: Sessions = 5
     description: Description = ""
-    proxy_type: ProxyType | None = Field(None, exclude=True)
+    proxy_type: ProxyType | None = None
 
 
 class ServerUpdate(_Request):
@@ -143,7 +150,7 @@ class RunCreate(_Request):
 
     kind: Literal["provision", "validate", "drift"] = "provision"
     force: StrictBool = False
-    steps: list[str] = Field(default_factory=list, max_length=50)
+    steps: list[ChosenStep] = Field(default_factory=list, max_length=50)
 
 
 class ServerOut(_Answer):

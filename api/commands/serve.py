@@ -106,6 +106,8 @@ class _Server(uvicorn.Server):
         """Stop, and let the streams know."""
         self._app.state.stopping.set()
         super().handle_exit(sig, frame)
+        # uvicorn would raise it once more when it has stopped, which would end us before the worker has.
+        self._captured_signals.clear()
 
 
 def _say(settings: Settings, port: int) -> None:

@@ -89,6 +89,8 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     # Safe against a killed process; what a power cut may undo was never half written.
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    # What is deleted is overwritten in the file, sealed secrets too; not every build of SQLite does so by itself.
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def _begin(connection: Connection) -> None:

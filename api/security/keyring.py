@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,15 +84,11 @@ class Keyring:
     def create(self) -> None:
         """Make a ring where there is none, for our user only."""
         self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        content = Ring.new().to_json()
-        try:
-            descriptor = os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:  # another process was faster
-            return
-        with os.fdopen(descriptor, "w") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        written = self._written(Ring.new())
+        # Whole or not at all: others may be starting, too, and read it at once.
+        with suppress(FileExistsError):  # another process was faster
+            self.file.hardlink_to(written)
+        written.unlink()
 
     def ring(self) -> Ring:
         """Return the ring; the file is read again when it has changed.
@@ -114,19 +111,23 @@ class Keyring:
             raise SetupError(f"{self.file} can be read by others; `chmod 600` it, and consider to rotate the keys.")
         seen = (found.st_mtime_ns, found.st_ino)
         if self._ring is None or seen != self._seen:
-            self._ring, self._seen = self._parsed(self.file.read_text(encoding="ascii")), seen
+            self._ring, self._seen = self._parsed(self.file.read_text("ascii", "replace")), seen
         return self._ring
 
     def store(self, ring: Ring) -> None:
         """Put another ring in this one's place, in one step."""
         if self._given is not None:
             raise SetupError(f"The {self.name} keys are in {self.where}; change them there.")
+        self._written(ring).replace(self.file)
+
+    def _written(self, ring: Ring) -> Path:
+        """Return a new file beside ours, for our user only, with a ring in it."""
         descriptor, name = tempfile.mkstemp(dir=self.file.parent, prefix=self.file.name)
         with os.fdopen(descriptor, "w") as file:
             file.write(ring.to_json())
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(self.file)
+        return Path(name)
 
     def _parsed(self, text: str) -> Ring:
         try:

@@ -65,13 +65,13 @@ class Seal:
             raise SealBroken(f"there is no key {name!r}")
         try:
             return AESGCM(key).decrypt(rest[:_NONCE], rest[_NONCE:], binding.data).decode()
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise SealBroken("it is bound to something else, or was changed") from None
 
     def fingerprint(self, data: bytes) -> str:
         """Return a digest by which equal requests are known; without a key, a password could be guessed by it."""
-        ring = self._keyring.ring()
-        oldest = ring.keys[min(ring.keys)]
+        # The oldest key: it stays the same when newer ones are added.
+        oldest = next(iter(self._keyring.ring().keys.values()))
         return hmac.new(hashlib.sha256(b"fingerprint" + oldest).digest(), data, hashlib.sha256).hexdigest()
 
     def knows(self, envelope: bytes) -> bool:

@@ -5,6 +5,7 @@ After draft-ietf-httpapi-idempotency-key-header-07: another request with a key t
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,14 @@ def check_key(key: str | None) -> None:
         raise Problem("idempotency_key_invalid")
 
 
+def normal(body: bytes) -> bytes:
+    """Return a JSON body in one spelling, so that the order of its fields does not matter.
+
+    It is the body as it was sent: what is read from it is no measure, since a private key is written anew each time.
+    """
+    return json.dumps(json.loads(body), sort_keys=True).encode()
+
+
 def answered(scope: Scope, key: str, fingerprint: str) -> dict[str, Any] | None:
     """Return what this request was answered before, if it was made before."""
     found = scope.session.get(Answer, (scope.organization, key))
@@ -33,9 +42,12 @@ def answered(scope: Scope, key: str, fingerprint: str) -> dict[str, Any] | None:
     return found.body
 
 
-def remember(scope: Scope, key: str, fingerprint: str, body: dict[str, Any]) -> None:
-    """Keep an answer, in the transaction of what it tells of; who comes at the same time waits or fails with us."""
-    scope.session.add(
-        Answer(organization_id=scope.organization, key=key, fingerprint=fingerprint, status=201, body=body)
-    )
+def reserve(scope: Scope, key: str, fingerprint: str) -> Answer:
+    """Take a key before anything is done, and return where the answer goes.
+
+    Who comes at the same time waits here until we end, and then finds our answer; if we fail, the key is free again.
+    """
+    row = Answer(organization_id=scope.organization, key=key, fingerprint=fingerprint, status=201)
+    scope.session.add(row)
     scope.session.flush()
+    return row

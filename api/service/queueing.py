@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import func
 from sqlmodel import col, select
 
-from api.data.tables import Run, RunKind, RunState, Server, now
+from api.data.tables import Event, Run, RunKind, RunState, Server, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ def enqueue(
         end(replaced, RunState.CANCELLED, "Replaced by a newer run.")
         # Only one may wait, and the database is told in this order.
         session.add(replaced)
+        tell(session, replaced)
         session.flush()
     run = Run(
         server_id=server.id,
@@ -63,6 +65,13 @@ def end(run: Run, state: RunState, message: str, code: str = "") -> None:
     """Write down how a run ended that nobody holds."""
     run.state, run.message, run.error_code = state, message, code
     run.finished_at = now()
+
+
+def tell(session: Session, run: Run) -> None:
+    """Add an event that says how a run stands which nobody holds: who holds one numbers its events alone."""
+    last = session.exec(select(func.max(Event.number)).where(col(Event.run_id) == run.id)).one() or 0
+    said = {"state": run.state, "message": run.message, "errorCode": run.error_code, "attempt": run.attempt}
+    session.add(Event(run_id=run.id, number=last + 1, type="run", data=said, at=now()))
 
 
 def stop(session: Session, server: Server, reason: str) -> None:

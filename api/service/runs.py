@@ -9,7 +9,7 @@ from sqlmodel import col
 import ocore
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, now
 from api.errors import Problem
-from api.service.queueing import end, enqueue, running, waiting
+from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
     from api.schemas import RunCreate
@@ -58,6 +58,7 @@ def cancel(scope: Scope, name: str, by: str) -> Run:
         raise Problem("not_cancellable")
     if run.state == RunState.QUEUED:
         end(run, RunState.CANCELLED, f"Cancelled by {by} before it began.", ocore.ErrorCode.CANCELLED)
+        tell(scope.session, run)
         _settle(server)
         scope.session.add(server)
     elif run.state == RunState.RUNNING:

@@ -32,6 +32,7 @@ PREFIX: Final = "/api/"
 MAX_BODY: Final = 64 * 1024
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_LENGTH: Final = re.compile(r"[0-9]{1,19}")
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="ocore"'}
 _log = log(__name__)
 
@@ -139,4 +140,4 @@ async def _bounded(receive: Receive, headers: Headers) -> Receive:
 
 
 def _too_long(length: str) -> bool:
-    return not length.isdigit() or int(length) > MAX_BODY
+    return not _LENGTH.fullmatch(length) or int(length) > MAX_BODY

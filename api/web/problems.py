@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.errors import PROBLEMS, Problem
 from api.logs import log
@@ -28,6 +29,7 @@ _BY_STATUS: Final = {
     401: "unauthorized",
     413: "too_large",
 }
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _log = log(__name__)
 
 
@@ -73,8 +75,18 @@ def _of_validation(error: RequestValidationError) -> Problem:
 def _rule(error: Mapping[str, Any]) -> str:
     """Return pydantic's words, without what was sent: that may be a secret."""
     known = {"extra_forbidden": "is not a field of this request", "missing": "is required"}
-    words: str = error["msg"]
+    words: str = error["msg"].removeprefix("Value error, ")
     return known.get(error["type"], words[:1].lower() + words[1:])
+
+
+def _allowed(request: Request) -> str:
+    """Return every method that a path has; the framework would name those of the first route that matches."""
+
+    def has(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(filter(has, _METHODS))
 
 
 def install(app: FastAPI) -> None:
@@ -89,9 +101,10 @@ def install(app: FastAPI) -> None:
         return response(_of_validation(error))
 
     @app.exception_handler(HTTPException)
-    def _http(_: Request, error: HTTPException) -> JSONResponse:
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
         code = _BY_STATUS.get(error.status_code, "invalid" if error.status_code < 500 else "internal")  # noqa: PLR2004
-        return response(Problem(code, headers=error.headers))
+        headers = {"Allow": _allowed(request)} if code == "method_not_allowed" else error.headers
+        return response(Problem(code, headers=headers))
 
     @app.exception_handler(OperationalError)
     def _database(_: Request, error: OperationalError) -> JSONResponse:

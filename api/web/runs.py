@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.schemas import DriftOut, PlanOut, RunCreate, RunList, RunOut
+from api.schemas import DriftOut, EventNumber, PlanOut, RunCreate, RunList, RunOut
 from api.service import mapping, runs
 from api.service.scope import Scope
 from api.web import events
@@ -69,14 +69,15 @@ def cancel_run(parts: TheParts, caller: Manager, id: str) -> RunOut:  # noqa: A0
     "/runs/{id}/events",
     operation_id="followRun",
     response_class=StreamingResponse,
-    responses=NOT_FOUND | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=NOT_FOUND
+    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, 204: {"description": "It has ended"}},
 )
 def follow_run(
     parts: TheParts,
     caller: Viewer,
     id: str,  # noqa: A002 - as the seed names it
     request: Request,
-    last_event_id: Annotated[str | None, Header(description="Where to go on, exclusive.")] = None,
+    last_event_id: Annotated[EventNumber, Header(description="Where to go on, exclusive.")] = None,
 ) -> Response:
     """Follow a run as server-sent events, from its first event or from after `Last-Event-ID`, to its end.
 

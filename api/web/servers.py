@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from sqlmodel import col, select
 
 from api.data.tables import ServerStatus, StepLog
 from api.schemas import (
     CapacityOut,
     HostKeyReset,
+    IdempotencyKey,
     Message,
+    PlainText,
     ProblemOut,
     ServerCreate,
     ServerDetail,
@@ -26,7 +29,7 @@ from api.web.dependencies import Manager, TheParts, Viewer
 from api.web.transaction import reading, writing
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ProblemOut, "description": words, "content": {"application/problem+json": {}}}
+    code: {"model": ProblemOut, "description": words}
     for code, words in {401: "No valid token", 403: "No permission", 422: "A field breaks its rule"}.items()
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemOut, "description": "There is no such thing"}}
@@ -48,9 +51,9 @@ def list_servers(
     response: Response,
     *,
     limit: Annotated[int | None, Query(ge=1, le=500, description="The most to return; all without it.")] = None,
-    cursor: Annotated[str | None, Query(max_length=36, description="From a Link header.")] = None,
+    cursor: Annotated[UUID | None, Query(description="From a Link header.")] = None,
     status: Annotated[ServerStatus | None, Query(description="Only those with this status.")] = None,
-    q: Annotated[str | None, Query(max_length=100, description="Only those with this in their name or host.")] = None,
+    q: Annotated[PlainText | None, Query(max_length=100, description="Only those with this in name or host.")] = None,
 ) -> ServerList:
     """Return the organization's servers, newest first.
 
@@ -59,7 +62,7 @@ def list_servers(
     most = limit + 1 if limit else None
 
     def use(scope: Scope) -> list[ServerOut]:
-        found = servers.listed(scope, limit=most, before=cursor, status=status, words=q)
+        found = servers.listed(scope, limit=most, before=str(cursor) if cursor else None, status=status, words=q)
         return [mapping.server_out(one) for one in found]
 
     found = reading(parts.database, caller, use)
@@ -69,6 +72,11 @@ def list_servers(
     return ServerList(servers=found)
 
 
+async def _sent(request: Request) -> bytes:
+    """Return the body as it was sent."""
+    return await request.body()
+
+
 @router.post("", status_code=201, operation_id="createServer", responses=BODY | CONFLICT)
 def create_server(
     parts: TheParts,
@@ -76,22 +84,24 @@ def create_server(
     body: ServerCreate,
     response: Response,
     *,
+    sent: Annotated[bytes, Depends(_sent)],
     idempotency_key: Annotated[
-        str | None, Header(description="The same key: the same answer, carried out once.")
+        IdempotencyKey, Header(description="The same key: the same answer, carried out once.")
     ] = None,
 ) -> ServerOut:
     """Create a server, and queue its validation; a validated server goes on to be provisioned by itself."""
     idempotency.check_key(idempotency_key)
     # With the secrets in it: by a key of ours, so that it tells nobody else anything.
-    print_ = parts.seal.fingerprint(body.model_dump_json().encode()) if idempotency_key else ""
+    print_ = parts.seal.fingerprint(idempotency.normal(sent)) if idempotency_key else ""
 
     def use(scope: Scope) -> tuple[ServerOut, bool]:
         known = idempotency.answered(scope, idempotency_key, print_) if idempotency_key else None
         if known is not None:
             return ServerOut.model_validate(known), True
+        answer = idempotency.reserve(scope, idempotency_key, print_) if idempotency_key else None
         made = mapping.server_out(servers.create(parts, scope, body, caller.subject))
-        if idempotency_key:
-            idempotency.remember(scope, idempotency_key, print_, made.model_dump(mode="json"))
+        if answer is not None:
+            answer.body = made.model_dump(mode="json")
         return made, False
 
     made, replayed = writing(parts.database, caller, use)

@@ -9,7 +9,7 @@ from api.data.tables import RunKind
 from api.logs import log
 from api.service.mapping import library_server
 from api.work.outcome import Done
-from api.work.recorder import Fenced
+from api.work.recorder import Fenced, Overtaken
 
 if TYPE_CHECKING:
     import threading
@@ -36,6 +36,8 @@ def carry_out(
     except ocore.RecorderError as error:
         if isinstance(error.__cause__, Fenced):
             return None
+        if isinstance(error.__cause__, Overtaken):
+            return Done(ocore.Failure(ocore.ErrorCode.CANCELLED, "Stopped, since the connection was changed."))
         _log.error("the progress of a run could not be written", error=repr(error.__cause__))
         return Done(_internal("The run's progress could not be written."))
     except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on

@@ -45,6 +45,7 @@ class Monitor:
         self._parts = parts
         self._owner = owner
         self._transport = transport
+        self._interval = timedelta(seconds=parts.settings.monitor_interval)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
 
@@ -90,10 +91,12 @@ class Monitor:
             server = lock_server(session, found)
             if server is None or server.status not in _WATCHED:
                 return None
-            server.probe_at = moment + timedelta(seconds=self._parts.settings.monitor_interval)
             session.add(server)
             if not sessions.take(session, server, _slot(server), _PROBE_SECONDS):
+                server.probe_at = moment + self._interval
                 return None
+            # Not while this look goes on; its end says when the next one comes.
+            server.probe_at = moment + max(self._interval, timedelta(seconds=_PROBE_SECONDS))
             session.flush()
             session.expunge(server)
             return server
@@ -106,11 +109,13 @@ class Monitor:
             with self._parts.database.write() as session:
                 sessions.give_back(session, _slot(server))
                 current = lock_server(session, server.id)
+                if current is not None:
+                    current.probe_at = now() + self._interval
+                    session.add(current)
                 # What was seen is about the server as it was asked, not as somebody has changed it meanwhile.
                 same = current is not None and current.generation == server.generation
                 if current is not None and same and current.host_key_epoch == server.host_key_epoch:
                     self._note(current, found)
-                    session.add(current)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
             _log.exception("a probe failed", server=server.id)
 
@@ -127,7 +132,7 @@ class Monitor:
             _log.warning("the host key changed", server=server.id)
         else:
             server.misses += 1
-            server.probe_at = now() + timedelta(seconds=min(_AFTER_MISS, self._parts.settings.monitor_interval))
+            server.probe_at = now() + min(self._interval, timedelta(seconds=_AFTER_MISS))
             if server.misses >= self._parts.settings.monitor_misses and server.status == ServerStatus.ACTIVE:
                 self._turn(server, ServerStatus.UNREACHABLE, str(found), found.code)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import update
-from sqlmodel import col
+from sqlmodel import col, select
 
 import ocore
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, StepLog, now
@@ -72,7 +71,7 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
 
 def _conclude(session: Session, settings: Settings, server: Server, run: Run, done: Done, reason: str) -> None:
     if done.failure is None:
-        end(run, RunState.SUCCEEDED, " ".join(done.notes) or "Done.")
+        end(run, RunState.SUCCEEDED, "; ".join(done.notes) or "Done.")
     elif done.cancelled:
         end(run, RunState.CANCELLED, _REASONS.get(reason, done.failure.message), done.failure.code)
     else:
@@ -93,7 +92,7 @@ def _affect(session: Session, settings: Settings, server: Server, run: Run, done
         set_error(server, done.failure)
     elif run.kind == RunKind.PROVISION or server.provisioned:
         server.provisioned = True
-        server.status, server.status_message, server.status_code = ServerStatus.ACTIVE, " ".join(done.notes), ""
+        server.status, server.status_message, server.status_code = ServerStatus.ACTIVE, "; ".join(done.notes), ""
     elif settings.hold_after_validation:
         server.status = ServerStatus.PENDING
         server.status_message = "Validated. It waits to be provisioned: POST /servers/{id}/runs begins it."
@@ -135,11 +134,12 @@ def give_up(session: Session, server: Server, run: Run, words: str, *, counts: b
 
 def close_steps(session: Session, run: str, words: str) -> None:
     """Close the rows of steps that nobody closes any more: every step that began also ends."""
-    session.execute(
-        update(StepLog)
-        .where(col(StepLog.run_id) == run, col(StepLog.completed_at).is_(None))
-        .values(status="failed", message=words, completed_at=now())
-    )
+    moment = now()
+    query = select(StepLog).where(col(StepLog.run_id) == run, col(StepLog.completed_at).is_(None))
+    for row in session.exec(query).all():
+        row.status, row.message, row.completed_at = "failed", words, moment
+        row.duration_ms = max(0, round((moment - row.started_at).total_seconds() * 1000))
+        session.add(row)
 
 
 def _is_gone(run: Run) -> bool:

@@ -41,6 +41,10 @@ class Fenced(Exception):  # noqa: N818 - reads as what happened
     """The run is not ours any more; nothing was written."""
 
 
+class Overtaken(Exception):  # noqa: N818 - reads as what happened
+    """The run is ours, but about a connection that the server has no more; nothing was written."""
+
+
 class RowRecorder:
     """Writes what one run tells."""
 
@@ -177,7 +181,7 @@ class RowRecorder:
     def _pin(self, session: Session, server: Server | None, key: ocore.HostKey) -> None:
         """Pin a first key; who sees another one than what was pinned meanwhile stops here."""
         if server is None or server.generation != self._claim.run.generation:
-            raise Fenced
+            raise Overtaken
         if server.host_key_epoch == self._claim.server.host_key_epoch:
             if server.host_key is not None and server.host_key != str(key):
                 raise Fenced

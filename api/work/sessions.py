@@ -9,12 +9,14 @@ from sqlalchemy import delete, func, update
 from sqlmodel import col, select
 
 from api.data.database import clock
+from api.data.tables import Server
 from api.data.tables import Session as Slot
 
 if TYPE_CHECKING:
-    from sqlmodel import Session
+    from datetime import datetime
 
-    from api.data.tables import Server
+    from sqlmodel import Session
+    from sqlmodel.sql.expression import SelectOfScalar
 
 
 def take(session: Session, server: Server, holder: str, seconds: float) -> bool:
@@ -27,6 +29,13 @@ def take(session: Session, server: Server, holder: str, seconds: float) -> bool:
     session.add(Slot(id=holder, server_id=server.id, until=moment + timedelta(seconds=seconds)))
     session.flush()
     return True
+
+
+def full(moment: datetime) -> SelectOfScalar[str]:
+    """Return the query for the servers all of whose connections are taken."""
+    query = select(col(Slot.server_id)).join(Server, col(Server.id) == col(Slot.server_id))
+    taken = query.where(col(Slot.until) >= moment).group_by(col(Slot.server_id), col(Server.max_ssh_sessions))
+    return taken.having(func.count() >= col(Server.max_ssh_sessions))
 
 
 def extend(session: Session, holder: str, seconds: float) -> None:

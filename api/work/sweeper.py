@@ -15,7 +15,7 @@ import ocore
 from api.data.database import clock
 from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, StepLog, now
 from api.logs import log
-from api.service.queueing import end
+from api.service.queueing import end, tell
 from api.work import sessions
 from api.work.claims import candidates, lock_server
 from api.work.lead import leads
@@ -108,8 +108,6 @@ def reap(session: Session, name: str, most: int) -> None:
     run = session.exec(query.execution_options(populate_existing=True)).first()
     if run is None or server is None or run.state != RunState.RUNNING:
         return
-    if run.lease_until is not None and run.lease_until >= clock(session) and not is_dead(run.lease_owner):
-        return  # it was only slow
     sessions.give_back(session, run.id)
     close_steps(session, run.id, "Interrupted: its worker was lost.")
     if run.attempt < most:
@@ -119,7 +117,7 @@ def reap(session: Session, name: str, most: int) -> None:
     _log.warning("a run lost its worker", run=run.id, server=server.id, attempt=run.attempt, state=run.state)
     session.add(run)
     session.add(server)
-    _tell(session, run)
+    tell(session, run)
     if run.kind == RunKind.CLEANUP and run.state == RunState.FAILED:
         _log.warning("server removed without a clean-up", server=server.id, host=server.host)
         session.delete(server)
@@ -132,15 +130,6 @@ def _fail(session: Session, server: Server, run: Run) -> None:
     session.flush()
     if server.generation == run.generation and run.kind not in {RunKind.DRIFT, RunKind.CLEANUP}:
         set_error(server, failure)
-
-
-def _tell(session: Session, run: Run) -> None:
-    """Add the event; the run is nobody's now, so its numbers are free to take."""
-    last = session.exec(
-        select(col(Event.number)).where(col(Event.run_id) == run.id).order_by(col(Event.number).desc())
-    ).first()
-    said = {"state": run.state, "message": run.message, "errorCode": run.error_code, "attempt": run.attempt}
-    session.add(Event(run_id=run.id, number=(last or 0) + 1, type="run", data=said, at=now()))
 
 
 def tidy(parts: Parts) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.logs import log
 from api.work import outcome
-from api.work.claims import Claim, claim
+from api.work.claims import claim
 from api.work.execute import carry_out
 from api.work.keeper import LOST, Active, Keeper
 from api.work.monitor import Monitor
@@ -37,6 +37,8 @@ class Worker:
         self._transport = transport
         self.owner = new_owner()
         self._stopping = threading.Event()
+        # Held from a claim until the keeper knows of it, so that a stop overlooks no run.
+        self._claiming = threading.Lock()
         self._keeper = Keeper(parts)
         self._sweeper = Sweeper(parts, self.owner)
         self._monitor = Monitor(parts, self.owner, transport) if parts.settings.monitor else None
@@ -53,7 +55,8 @@ class Worker:
 
     def stop(self) -> None:
         """Take no more runs, let those that go on end within the grace time, and hand over the rest."""
-        self._stopping.set()
+        with self._claiming:
+            self._stopping.set()
         self._consumer.stop_flag.set()
         if self._monitor is not None:
             self._monitor.stop()
@@ -72,23 +75,30 @@ class Worker:
 
     def answer(self) -> None:
         """Make runs for as long as there are any; called by a Huey worker for a ring."""
-        while not self._stopping.is_set():
+        while (active := self._claim()) is not None:
+            with structlog.contextvars.bound_contextvars(run=active.claim.id, server=active.claim.server.id):
+                self._make(active)
+
+    def _claim(self) -> Active | None:
+        """Take the next run, and have its lease kept; None where there is none for us."""
+        with self._claiming:
+            if self._stopping.is_set():
+                return None
             try:
                 taken = claim(self._parts.database, self.owner, self._parts.settings)
             except SQLAlchemyError as error:
                 _log.warning("the database does not answer", error=type(error).__name__)
-                return
+                return None
             if taken is None:
-                return
-            with structlog.contextvars.bound_contextvars(run=taken.id, server=taken.server.id):
-                self._make(taken)
+                return None
+            active = Active(taken, RowRecorder(self._parts, taken))
+            self._keeper.add(active)
+            return active
 
-    def _make(self, taken: Claim) -> None:
+    def _make(self, active: Active) -> None:
+        taken, recorder = active.claim, active.recorder
         _log.info("run started", kind=taken.run.kind, attempt=taken.run.attempt)
-        recorder = RowRecorder(self._parts, taken)
         recorder.begin()
-        active = Active(taken, recorder)
-        self._keeper.add(active)
         try:
             done = carry_out(self._parts, taken, recorder, active.cancel, self._transport)
             if done is not None and active.reason != LOST:

@@ -70,13 +70,13 @@ class Installed:
 
 
 @contextlib.contextmanager
-def installed(wheel: Path, python: str, folder: Path) -> Iterator[Installed]:
-    """Install the wheel with its pinned dependencies, and keep others from installing theirs in the meantime.
+def installed(wheel: Path, python: str, folder: Path, extra: str = "") -> Iterator[Installed]:
+    """Install the wheel with its pinned dependencies, and those of an extra, and keep others from installing theirs in the meantime.
 
     What was once installed for a Python stays for the next time, when only the wheel is replaced.
     """
     digest = hashlib.sha256(CONSTRAINTS.read_bytes() + (state.CHECKOUT / "pyproject.toml").read_bytes())
-    digest.update(_run([python, "-VV"]).encode() + python.encode())
+    digest.update((_run([python, "-VV"]) + python + extra).encode())
     name = digest.hexdigest()[:16]
     venv = state.directory("venvs") / name
     pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -86,7 +86,7 @@ def installed(wheel: Path, python: str, folder: Path) -> Iterator[Installed]:
         else:
             shutil.rmtree(venv, ignore_errors=True)
             _run([python, "-m", "venv", str(venv)])
-            _run([*pip, "--constraint", str(CONSTRAINTS), str(wheel)])
+            _run([*pip, "--constraint", str(CONSTRAINTS), f"{wheel}{extra}"])
             (venv / "complete").touch()
         yield Installed(venv, folder)
 

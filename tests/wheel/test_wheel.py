@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.hosts import Host
     from tests.wheel.installing import Installed
 
-SERVICE = ("fastapi", "sqlmodel", "sqlalchemy", "huey", "uvicorn", "api")
+SERVICE = ("fastapi", "sqlmodel", "sqlalchemy", "huey", "uvicorn")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,7 @@ def test_the_content_is_the_checkouts(installed: Installed, wheel: Path) -> None
     for expected in ("playbooks/provision.yml", "playbooks/library/ocore_look.py", "roles/docker/tasks/main.yml",
                      "inventory_templates/server.yml.j2", "ansible.cfg"):  # fmt: skip
         assert f"ocore/_content/{expected}" in names
+    assert "api/data/migrations/env.py" in names
     assert not [name for name in names if "__pycache__" in name or name.startswith(("tests/", "docs/"))]
     assert "ocore/py.typed" in names
 
@@ -64,6 +65,22 @@ def test_the_command_line_is_there(installed: Installed) -> None:
     assert help_text.returncode == 0
     assert "provision" in help_text.stdout
     assert installed.run("python", "-m", "ocore", "--version").stdout == version.stdout
+
+
+def test_a_command_of_the_service_says_what_to_install(installed: Installed) -> None:
+    """Without the service's own packages its commands are listed, and say in one sentence how to get them."""
+    assert "serve" in installed.run("ocore", "--help").stdout
+    done = installed.run("ocore", "serve")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ocore: The service is not installed here: pip install 'ocore[service]'\n"
+
+
+def test_the_service_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """With its extra the wheel has all that the service needs, the migrations among it."""
+    with installing.installed(wheel, sys.executable, tmp_path, "[service]") as found:
+        made = found.run("ocore", "org", "create", "one", "--home", str(tmp_path / "home"), "--json")
+        assert made.returncode == 0, made.stderr
+        assert json.loads(made.stdout)["name"] == "one"
 
 
 def test_a_host_is_provisioned_with_the_wheel(installed: Installed, host: Host) -> None:
