@@ -108,6 +108,8 @@ def reap(session: Session, name: str, most: int) -> None:
     run = session.exec(query.execution_options(populate_existing=True)).first()
     if run is None or server is None or run.state != RunState.RUNNING:
         return
+    if run.lease_until is not None and run.lease_until >= clock(session) and not is_dead(run.lease_owner):
+        return  # it was only slow
     sessions.give_back(session, run.id)
     close_steps(session, run.id, "Interrupted: its worker was lost.")
     if run.attempt < most:

@@ -41,7 +41,7 @@ QUICK = {
     "workers": 2,
     "log_level": "debug",
 }
-READY = 30.0
+READY = 90.0
 # What this starts is killed with it.
 _ELSEWHERE = ["unshare", *(["--user", "--map-current-user"] if os.getuid() else [])]
 _ELSEWHERE += ["--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"]

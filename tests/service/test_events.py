@@ -93,8 +93,8 @@ def test_a_runs_events_tell_all_of_it(service: Service) -> None:
     with service.worker():
         service.until(made["id"], "active")
     found = without_holes(service, run_of(service, made["id"]))
-    assert found[0][1:2] + (found[0][2]["state"],) == ("run", "running")
-    assert found[-1][1:2] + (found[-1][2]["state"],) == ("run", "succeeded")
+    assert (found[0][1], found[0][2]["state"]) == ("run", "running")
+    assert (found[-1][1], found[-1][2]["state"]) == ("run", "succeeded")
     kinds = {kind for _, kind, _ in found}
     assert kinds == {"run", "hostKey", "step", "task", "facts"}
     steps = [data["status"] for _, kind, data in found if kind == "step"]

@@ -32,18 +32,21 @@ OTHER = ocore.HostKey.parse(public_key("ecdsa"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPECS = ocore.HardwareSpecs(os_name="Forged", cpu_cores=64)
 RESULT = ocore.StepResult("connect", ocore.StepStatus.SUCCESS, "Done.", NOW, NOW, 0)
+
+
+def say_and_flush(recorder: RowRecorder) -> None:
+    """Tell of a task, and have it written."""
+    recorder.task_event(ocore.TaskEvent("docker", "Install", "ok", "", NOW))
+    recorder.flush()
+
+
 WRITES: dict[str, Callable[[RowRecorder], None]] = {
     "pin": lambda recorder: recorder.host_key_seen(KEY),
     "step": lambda recorder: recorder.step_started("docker", NOW),
     "end of a step": lambda recorder: recorder.step_finished(RESULT),
     "hardware": lambda recorder: recorder.facts(SPECS),
-    "what tasks say": lambda recorder: _say_and_flush(recorder),
+    "what tasks say": say_and_flush,
 }
-
-
-def _say_and_flush(recorder: RowRecorder) -> None:
-    recorder.task_event(ocore.TaskEvent("docker", "Install", "ok", "", NOW))
-    recorder.flush()
 
 
 def taken(service: Service) -> Claim:

@@ -102,7 +102,7 @@ def test_a_secret_that_was_moved_to_another_row_is_not_used(service: Service) ->
 
 @pytest.mark.parametrize("change", [{"host": "192.0.2.99"}, {"port": 2222}])
 def test_a_password_goes_to_no_other_address(service: Service, change: dict[str, Any]) -> None:
-    """PUT of another host or port: 200; the run ends with secret_required, and nothing was begun; sent anew, it works."""
+    """PUT of another host or port: the run ends with secret_required and nothing was begun; sent anew, it works."""
     made = service.create(authMethod="password", sshPassword=SECRET, sshPrivateKey=None)
     assert service.call("PUT", f"/api/servers/{made['id']}", json=change).status_code == 200
     transport = Pausing(after=-1)
@@ -212,9 +212,7 @@ def test_a_ring_that_is_being_made_is_never_seen_half_made(tmp_path: Path) -> No
                 ring.create()
             seen.append(ring.ring().active)
 
-        threads = [
-            threading.Thread(target=start, args=(tmp_path / f"{number}.json", begin, seen)) for _ in range(6)
-        ]
+        threads = [threading.Thread(target=start, args=(tmp_path / f"{number}.json", begin, seen)) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -267,7 +265,9 @@ def test_no_start_with_keys_that_others_can_read(service: Service, name: str, mo
     assert "chmod 600" in words
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"active": "a", "keys": {"a": "c2hvcnQ="}}', '{"active": 1}', "\xe4"])
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"active": "a", "keys": {"a": "c2hvcnQ="}}', '{"active": 1}', "\xe4"]
+)
 def test_no_start_with_something_else_in_the_file(service: Service, content: str) -> None:
     """It says that this is no ring of keys, and shows nothing of it."""
     file = keyring(service.settings, ENCRYPTION).file
@@ -345,7 +345,9 @@ REFUSED = {
     "ES256": signed(HEADER | {"alg": "ES256"}),
     "another key": signed(key=Ed25519PrivateKey.generate()),
     "no signature": signed().rpartition(".")[0] + ".",
-    "another's claims": ".".join([signed().split(".")[0], part(CLAIMS | {"org": "p"}).decode(), signed().split(".")[2]]),
+    "another's claims": ".".join(
+        [signed().split(".")[0], part(CLAIMS | {"org": "p"}).decode(), signed().split(".")[2]]
+    ),
     "crit": signed(HEADER | {"crit": ["exp"]}),
     "b64": signed(HEADER | {"b64": False}),
     "typ": signed(HEADER | {"typ": "at+jwt"}),

@@ -170,11 +170,15 @@ def test_the_roles_can_be_apart(variables: dict[str, str], tmp_path: Path) -> No
         done(variables, "org", "create", "one")
         headers = {"Authorization": f"Bearer {done(variables, 'token', 'issue', '--org', 'one')}"}
         body = {"name": "a", "host": "127.0.0.1", "sshPrivateKey": private_key("ed25519")}
-        where = f"{api.url}/api/servers/{httpx2.post(f'{api.url}/api/servers', json=body, headers=headers).json()['id']}"
+        where = (
+            f"{api.url}/api/servers/{httpx2.post(f'{api.url}/api/servers', json=body, headers=headers).json()['id']}"
+        )
         time.sleep(1)
         assert httpx2.get(where, headers=headers).json()["status"] == "pending"
         with serving(variables, tmp_path, "--role", "worker") as worker:
-            wait_for(lambda: httpx2.get(where, headers=headers).json()["status"] == "error", "the worker works", SECONDS)
+            wait_for(
+                lambda: httpx2.get(where, headers=headers).json()["status"] == "error", "the worker works", SECONDS
+            )
             assert worker.stop()[0] == 0, worker.said
             assert "worker stopped" in worker.said
         code, _ = api.stop(signal.SIGINT)

@@ -267,9 +267,7 @@ def test_a_lost_run_makes_way_for_a_newer_one(service: Service) -> None:
     assert [one["state"] for one in service.runs(made["id"])] == ["succeeded", "cancelled"]
 
 
-def test_a_worker_that_cannot_keep_its_lease_stops_by_itself(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_cannot_keep_its_lease_stops_by_itself(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its own clock, and before the lease ends: what takes the run over finds nothing of it at work."""
     made = service.create()
     transport = Pausing()

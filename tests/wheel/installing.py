@@ -71,7 +71,7 @@ class Installed:
 
 @contextlib.contextmanager
 def installed(wheel: Path, python: str, folder: Path, extra: str = "") -> Iterator[Installed]:
-    """Install the wheel with its pinned dependencies, and those of an extra, and keep others from installing theirs in the meantime.
+    """Install the wheel and its pinned dependencies, with those of an extra; who comes meanwhile waits.
 
     What was once installed for a Python stays for the next time, when only the wheel is replaced.
     """
