@@ -55,7 +55,11 @@ def render(variables: dict[str, Any]) -> str:
 
 
 def connection(server: Server, address: str, *, interpreter: str, become: bool) -> dict[str, Any]:
-    """Return how the engine's Ansible reaches the server: by the address that was checked, never by name again."""
+    """Return how the engine's Ansible reaches the server: by the address that was checked, never by name again.
+
+    The login password is not among it: the connection is open already. Ansible would keep one in shared memory, where
+    it stays when a run without namespaces is killed.
+    """
     variables: dict[str, Any] = {
         "ansible_become": become,
         "ansible_connection": "ssh",
@@ -64,8 +68,6 @@ def connection(server: Server, address: str, *, interpreter: str, become: bool) 
         "ansible_python_interpreter": interpreter,
         "ansible_user": server.user,
     }
-    if server.credentials.password is not None:
-        variables["ansible_password"] = server.credentials.password
     if become and server.credentials.becoming is not None:
         variables["ansible_become_password"] = server.credentials.becoming
     return variables

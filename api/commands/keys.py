@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import or_
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from api.parts import Parts
+
+_REQUEST_SECONDS = 2.0
 
 
 def create(arguments: Namespace) -> int:
@@ -42,6 +45,10 @@ def rotate(arguments: Namespace) -> int:
         if arguments.ring == ENCRYPTION:
             _seal_anew(parts)
         if arguments.drop_older:
+            # A request that began before may be sealing with an older key at this moment.
+            time.sleep(_REQUEST_SECONDS)
+            if arguments.ring == ENCRYPTION:
+                _seal_anew(parts)
             ring.store(new.without_older())
             sys.stderr.write("The older keys are gone.\n")
     return 0

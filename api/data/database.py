@@ -24,6 +24,9 @@ FILE = "ocore.db"
 _WRITES = "ocore_writes"
 # SQLite has one writer at a time; its transactions are short.
 _BUSY_SECONDS = 30
+# A PostgreSQL that falls silent (a cut cable, a stopped machine) is given up well before a lease ends: seconds to
+# connect, and milliseconds until what was sent must have arrived.
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2}
 
 
 def url_of(settings: Settings) -> URL:
@@ -48,7 +51,9 @@ class Database:
             event.listen(self.engine, "begin", _begin)
         else:
             # A connection that broke while it waited is noticed, and replaced.
-            self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30)
+            self.engine = create_engine(
+                url, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=dict(_PATIENCE)
+            )
         self._writing = self.engine.execution_options(**{_WRITES: True})
 
     @contextmanager

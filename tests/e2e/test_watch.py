@@ -118,12 +118,12 @@ def _silent(client: Client, served: Served, server: str, silence: Callable[[], o
 
 def _back(client: Client, served: Served, server: str) -> None:
     """See the server become active again at the first answer."""
-    began = time.monotonic()
+    began, runs = time.monotonic(), len(client.runs(server))
     seen = _follow(client, served, server, "active")
     log.info("active %.1f s after it was back", time.monotonic() - began)
     assert seen[-1] == (0, "active")
     assert client.get(server)["lastSeenAt"]
-    assert len(client.runs(server)) == 1, "a run was made, though none was needed"
+    assert len(client.runs(server)) == runs, "a run was made, though none was needed"
 
 
 def test_a_frozen_host_is_unreachable_after_two_misses(client: Client, served: Served, host: Host, server: str) -> None:
