@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 # For each code: the status, the title, and what to do next.
 PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
     "malformed": (400, "The body is not JSON", "Send a JSON object in UTF-8."),
-    "idempotency_key_invalid": (400, "The Idempotency-Key cannot be used", "Send 1-255 printable ASCII characters without blanks."),
+    "idempotency_key_invalid": (
+        400,
+        "The Idempotency-Key cannot be used",
+        "Send 1-255 printable ASCII characters, no blanks.",
+    ),
     "unauthorized": (401, "A valid token is needed", "Send `Authorization: Bearer TOKEN`; see `ocore token issue`."),
     "forbidden": (403, "The token lacks a permission", "Use a token with the permission that the detail names."),
     "not_found": (404, "There is no such thing here", "Check the id; another organization's things are not shown."),
