@@ -24,7 +24,6 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
     "removing": (409, "The server is being removed", "Wait until it is gone; then create it anew if you like."),
     "busy": (409, "A run is under way or waiting", "Wait for it, or cancel it."),
     "not_failed": (409, "There is nothing to retry", "To bring the server up to date, use POST /servers/{id}/runs."),
-    "not_ready": (409, "The server is not ready for this", "Wait until it is active."),
     "run_ended": (409, "The run has ended", "Only a run that waits or goes on can be cancelled."),
     "not_cancellable": (
         409,
@@ -40,8 +39,13 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
     "unsupported_media_type": (415, "The body is not declared as JSON", "Send `Content-Type: application/json`."),
     "invalid": (422, "A field breaks its rule", "Mend the fields that `errors` names, and send it again."),
     "internal": (500, "Something unexpected happened", "Report it with the request id; the log has the rest."),
-    "unavailable": (503, "The database does not answer", "Try again in a moment."),
+    "unavailable": (503, "Something that this needs does not answer", "Try again in a moment."),
 }
+
+
+def unavailable(detail: str = "") -> Problem:
+    """Return the problem that something which is needed is away for a moment."""
+    return Problem("unavailable", detail, headers={"Retry-After": "5"})
 
 
 class SetupError(Exception):

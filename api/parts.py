@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlmodel import col, select
+from alembic.util.exc import CommandError
+from sqlalchemy import func
+from sqlmodel import select
 
 from api.data import migrate
-from api.data.database import Database
+from api.data.database import AWAY, Database
 from api.data.tables import Server
 from api.errors import SetupError
 from api.security.keyring import Keyring
-from api.security.seal import Seal
+from api.security.seal import HEAD, Seal
 from api.security.tokens import Tokens
 from api.work.bell import Bell
 
@@ -44,6 +46,12 @@ class Parts:
         database = Database(settings)
         try:
             return cls._of(settings, database)
+        except AWAY as error:
+            database.close()
+            raise SetupError(f"The database does not answer: {error.__cause__ or error}".strip()) from None
+        except CommandError as error:
+            database.close()
+            raise SetupError(f"The database has a form that this version does not know: {error}.") from None
         except BaseException:
             database.close()
             raise
@@ -82,7 +90,8 @@ def _check_key(database: Database, seal: Seal, ring: Keyring) -> None:
     """Refuse to start without the keys that the stored secrets need: each would fail, one by one, when it is used."""
     ring.ring()
     with database.read() as session:
-        rows = session.exec(select(col(Server.sealed_private_key), col(Server.sealed_password))).all()
+        heads = [func.substr(column, 1, HEAD) for column in (Server.sealed_private_key, Server.sealed_password)]
+        rows = session.execute(select(*heads)).all()
     unknown = sum(not seal.knows(envelope) for row in rows for envelope in row if envelope is not None)
     if unknown:
         raise SetupError(

@@ -141,6 +141,8 @@ class Settings(BaseSettings):
 
     def model_post_init(self, _context: object, /) -> None:
         """Check what the library checks, so that a wrong setting is told at start."""
+        if self.heartbeat_seconds > self.lease_seconds / 3:
+            raise ValueError("heartbeat_seconds must be at most a third of lease_seconds")
         self.options("")
         ocore.estimate(None, self.capacity_profile, self.capacity)
 

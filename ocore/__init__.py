@@ -6,10 +6,9 @@ Everything that programs need is here; what is not exported may change.
 from ocore.capacity import PROFILES, CapacityEstimate, CapacitySettings, Profile, estimate
 from ocore.engine import cleanup, drift, gather, plan, probe, provision, validate
 from ocore.errors import ERRORS, ConfigError, ErrorCode, ErrorInfo, Failure, OcoreError, RecorderError, RunFailed
-from ocore.intake.address import check_host, check_port, check_user
+from ocore.intake.address import check_host, check_user
 from ocore.intake.hostkeys import HostKey, check_fingerprint
 from ocore.intake.keys import normalise as check_private_key
-from ocore.intake.scrub import Scrubber
 from ocore.models import (
     Credentials,
     Drift,
@@ -55,7 +54,6 @@ __all__ = [
     "RunFailed",
     "RunResult",
     "RunStatus",
-    "Scrubber",
     "Server",
     "Step",
     "StepReading",
@@ -65,7 +63,6 @@ __all__ = [
     "check_fingerprint",
     "check_host",
     "check_password",
-    "check_port",
     "check_private_key",
     "check_user",
     "cleanup",

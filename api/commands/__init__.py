@@ -107,10 +107,12 @@ def _add_keys(subparsers: Any) -> None:
     rotate = _parser(group, "rotate", "make a new key the active one", "keys")
     rotate.add_argument("ring", choices=_RINGS, help="which ring")
     rotate.add_argument(
-        "--drop-older",
+        "--prepare",
         action="store_true",
-        help="remove the older keys: stored secrets were sealed anew by then, older tokens end",
+        help="only put a new key into the ring, for its copies on other machines to have it before it is used",
     )
+    drop = _parser(group, "drop", "remove the older keys: tokens that they signed end", "keys")
+    drop.add_argument("ring", choices=_RINGS, help="which ring")
 
 
 def _add_settings(subparsers: Any) -> None:

@@ -10,12 +10,13 @@ from sqlalchemy import or_
 from sqlmodel import col, select
 
 from api.commands.opening import opened, settings_of
+from api.data.locks import lock_server
 from api.data.tables import Server
 from api.errors import SetupError
 from api.parts import ENCRYPTION, keyring
-from api.security.seal import Seal, SealBroken
+from api.security.keyring import Ring
+from api.security.seal import KeyMissing, Seal, SealBroken
 from api.service.mapping import PASSWORD, PRIVATE_KEY, binding
-from api.work.claims import lock_server
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -39,18 +40,31 @@ def rotate(arguments: Namespace) -> int:
     """Make a new active key; seal what is stored with it anew."""
     with opened(arguments) as parts:
         ring = keyring(parts.settings, arguments.ring)
-        new = ring.ring().rotated()
-        ring.store(new)
-        sys.stderr.write(f"The active {ring.name} key is now {new.active}.\n")
+        if arguments.prepare:
+            newest = next(reversed(ring.change(Ring.prepared).keys))
+            sys.stderr.write(
+                f"The {ring.name} key {newest} is in {ring.where}, and not used yet. Copy the file to every machine, "
+                "then rotate without --prepare on one of them, and copy it again.\n"
+            )
+            return 0
+        active = ring.change(Ring.rotated).active
+        sys.stderr.write(f"The active {ring.name} key is now {active}.\n")
         if arguments.ring == ENCRYPTION:
             _seal_anew(parts)
-        if arguments.drop_older:
-            # A request that began before may be sealing with an older key at this moment.
+    return 0
+
+
+def drop(arguments: Namespace) -> int:
+    """Remove all keys but the active one, once nothing is sealed with them any more."""
+    with opened(arguments) as parts:
+        ring = keyring(parts.settings, arguments.ring)
+        if arguments.ring == ENCRYPTION:
+            _seal_anew(parts)
+            # A request that began before may have been sealing with an older key at this moment.
             time.sleep(_REQUEST_SECONDS)
-            if arguments.ring == ENCRYPTION:
-                _seal_anew(parts)
-            ring.store(new.without_older())
-            sys.stderr.write("The older keys are gone.\n")
+            _seal_anew(parts)
+        ring.change(Ring.without_older)
+        sys.stderr.write("The older keys are gone.\n")
     return 0
 
 
@@ -79,6 +93,8 @@ def _again(server: Server, seal: Seal) -> int:
             continue
         try:
             secret = seal.open(envelope, binding(server, field))
+        except KeyMissing as missing:
+            raise SetupError(f"A secret of the server {server.id} cannot be opened: {missing}.") from None
         except SealBroken:
             setattr(server, column, None)
             lost += 1

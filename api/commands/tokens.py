@@ -54,7 +54,7 @@ def _which(parts: Parts, given: str) -> tuple[str, datetime]:
     if given != "-":
         if not is_id(given):
             raise SetupError("A token's id is a UUID; the token itself is given on standard input, with -.")
-        return given, now() + timedelta(days=parts.settings.token_max_days)
+        return given.lower(), now() + timedelta(days=parts.settings.token_max_days)
     try:
         caller, ends = parts.tokens.read(sys.stdin.read().strip())
     except TokenRefused as refused:

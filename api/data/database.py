@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlmodel import Session
 
 if TYPE_CHECKING:
@@ -22,11 +24,23 @@ if TYPE_CHECKING:
 
 FILE = "ocore.db"
 _WRITES = "ocore_writes"
+# What a statement fails with is logged, and its values may be anything.
+_QUIET: dict[str, Any] = {"hide_parameters": True}
 # SQLite has one writer at a time; its transactions are short.
 _BUSY_SECONDS = 30
+# What says that the database cannot be used for now, and not that something is wrong with a statement: it does not
+# answer, is locked for too long, is the read-only one of a pair (internal error), or all connections are taken.
+AWAY = (OperationalError, InternalError, NoConnectionFree)
 # A PostgreSQL that falls silent (a cut cable, a stopped machine) is given up well before a lease ends: seconds to
 # connect, and milliseconds until what was sent must have arrived.
-_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2}
+# Neither waits anybody long for a lock that a stopped process holds.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "options": "-c lock_timeout=8s -c idle_in_transaction_session_timeout=15s",
+}
 
 
 def url_of(settings: Settings) -> URL:
@@ -44,7 +58,9 @@ class Database:
         url = url_of(settings)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            self.engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+            self.engine = create_engine(
+                url, **_QUIET, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}
+            )
             if url.database:
                 _make_private(settings.home / url.database)
             event.listen(self.engine, "connect", _prepare)
@@ -52,7 +68,7 @@ class Database:
         else:
             # A connection that broke while it waited is noticed, and replaced.
             self.engine = create_engine(
-                url, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=dict(_PATIENCE)
+                url, **_QUIET, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=dict(_PATIENCE)
             )
         self._writing = self.engine.execution_options(**{_WRITES: True})
 

@@ -55,10 +55,12 @@ def _alone(database: Database, settings: Settings) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
         return
-    with database.engine.connect() as connection:
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # Who comes second waits for as long as it takes.
+        connection.execute(text("SET lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
         try:
             yield
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
-            connection.commit()
+            connection.execute(text("RESET lock_timeout"))

@@ -202,6 +202,7 @@ class Run(SQLModel, table=True):
     fence: int = 0
     lease_owner: str = ""
     lease_until: datetime | None = _moment()
+    start_after: datetime | None = _moment()
     cancel_reason: str = ""  # empty: nobody wants it to stop
 
     error_code: str = ""

@@ -7,6 +7,7 @@ what the other protects.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import secrets
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Final
 from api.errors import SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import SecretStr
 
 KEY_BYTES: Final = 32
@@ -47,10 +50,17 @@ class Ring:
             raise ValueError("no ring of keys")
         return cls(data["active"], keys)
 
-    def rotated(self) -> Ring:
-        """Return the ring with a new active key; the older ones stay."""
+    def prepared(self) -> Ring:
+        """Return the ring with a new key that is not active yet."""
         name = f"{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(4)}"
-        return Ring(name, self.keys | {name: secrets.token_bytes(KEY_BYTES)})
+        return Ring(self.active, self.keys | {name: secrets.token_bytes(KEY_BYTES)})
+
+    def rotated(self) -> Ring:
+        """Return the ring with its newest key active: one that was prepared, or else a new one. The older ones stay."""
+        newest = next(reversed(self.keys), "")
+        if newest == self.active:
+            return self.prepared().rotated()
+        return Ring(newest, self.keys)
 
     def without_older(self) -> Ring:
         """Return the ring with its active key alone."""
@@ -114,11 +124,14 @@ class Keyring:
             self._ring, self._seen = self._parsed(self.file.read_text("ascii", "replace")), seen
         return self._ring
 
-    def store(self, ring: Ring) -> None:
-        """Put another ring in this one's place, in one step."""
+    def change(self, how: Callable[[Ring], Ring]) -> Ring:
+        """Put another ring in this one's place, in one step and one after the other; return it."""
         if self._given is not None:
             raise SetupError(f"The {self.name} keys are in {self.where}; change them there.")
-        self._written(ring).replace(self.file)
+        with self.file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._written(how(self.ring())).replace(self.file)
+        return self.ring()
 
     def _written(self, ring: Ring) -> Path:
         """Return a new file beside ours, for our user only, with a ring in it."""

@@ -24,8 +24,16 @@ _FORM: Final = 1
 _NONCE: Final = 12
 
 
+# The bytes of an envelope that say with which key it was sealed: an id is short.
+HEAD: Final = 64
+
+
 class SealBroken(Exception):  # noqa: N818 - reads as what happened
     """A secret does not open: its key is missing, or it is bound to something else."""
+
+
+class KeyMissing(SealBroken):
+    """The key that a secret was sealed with is not in this machine's ring. Nothing is known of the secret itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class Seal:
         name, rest = _parts(envelope)
         key = self._keyring.ring().keys.get(name)
         if key is None:
-            raise SealBroken(f"there is no key {name!r}")
+            raise KeyMissing(f"there is no key {name!r}")
         try:
             return AESGCM(key).decrypt(rest[:_NONCE], rest[_NONCE:], binding.data).decode()
         except (InvalidTag, ValueError):
@@ -70,9 +78,14 @@ class Seal:
 
     def fingerprint(self, data: bytes) -> str:
         """Return a digest by which equal requests are known; without a key, a password could be guessed by it."""
-        # The oldest key: it stays the same when newer ones are added.
-        oldest = next(iter(self._keyring.ring().keys.values()))
-        return hmac.new(hashlib.sha256(b"fingerprint" + oldest).digest(), data, hashlib.sha256).hexdigest()
+        ring = self._keyring.ring()
+        return f"{ring.active}:{_digest(ring.keys[ring.active], data)}"
+
+    def is_same(self, fingerprint: str, data: bytes) -> bool | None:
+        """Tell whether a fingerprint is that of some data; None where its key is gone, and nobody can tell."""
+        name, _, digest = fingerprint.partition(":")
+        key = self._keyring.ring().keys.get(name)
+        return None if key is None else hmac.compare_digest(digest, _digest(key, data))
 
     def knows(self, envelope: bytes) -> bool:
         """Tell whether the key of an envelope is there."""
@@ -81,6 +94,10 @@ class Seal:
     def is_active(self, envelope: bytes) -> bool:
         """Tell whether an envelope was made with the active key."""
         return _parts(envelope)[0] == self._keyring.ring().active
+
+
+def _digest(key: bytes, data: bytes) -> str:
+    return hmac.new(hashlib.sha256(b"fingerprint" + key).digest(), data, hashlib.sha256).hexdigest()
 
 
 def _parts(envelope: bytes) -> tuple[str, bytes]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from api.errors import Problem
-from api.security.seal import SealBroken
+from api.errors import Problem, unavailable
+from api.security.seal import KeyMissing, SealBroken
 from api.service.mapping import PASSWORD, PRIVATE_KEY, binding
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ def rebind_key(server: Server, seal: Seal, host: str, port: int) -> None:
     if server.sealed_private_key is not None:
         try:
             key = seal.open(server.sealed_private_key, binding(server, PRIVATE_KEY))
+        except KeyMissing:
+            raise unavailable(
+                "The stored key cannot be opened on this machine: its ring of keys is not up to date."
+            ) from None
         except SealBroken:
             server.sealed_private_key = None
     server.host, server.port = host, port

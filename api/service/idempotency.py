@@ -13,6 +13,7 @@ from api.data.tables import Answer
 from api.errors import Problem
 
 if TYPE_CHECKING:
+    from api.security.seal import Seal
     from api.service.scope import Scope
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -32,12 +33,15 @@ def normal(body: bytes) -> bytes:
     return json.dumps(json.loads(body), sort_keys=True).encode()
 
 
-def answered(scope: Scope, key: str, fingerprint: str) -> dict[str, Any] | None:
+def answered(scope: Scope, seal: Seal, key: str, body: bytes) -> dict[str, Any] | None:
     """Return what this request was answered before, if it was made before."""
     found = scope.session.get(Answer, (scope.organization, key))
     if found is None:
         return None
-    if found.fingerprint != fingerprint:
+    same = seal.is_same(found.fingerprint, body)
+    if same is None:
+        raise Problem("idempotency_conflict", "The key was used before the service's keys were exchanged.")
+    if not same:
         raise Problem("idempotency_conflict")
     return found.body
 

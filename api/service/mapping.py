@@ -15,7 +15,7 @@ from api.schemas import (
     ServerOut,
     StepLogOut,
 )
-from api.security.seal import Binding, Seal, SealBroken
+from api.security.seal import Binding, KeyMissing, Seal, SealBroken
 
 if TYPE_CHECKING:
     from api.data.tables import Run, Server, StepLog
@@ -104,6 +104,11 @@ def library_server(server: Server, seal: Seal) -> ocore.Server | ocore.Failure:
     """Return a server as the library takes it, with its secrets; a failure where one of them cannot be had."""
     try:
         key, password = _opened(server, PRIVATE_KEY, seal), _opened(server, PASSWORD, seal)
+    except KeyMissing as missing:
+        words = (
+            f"The server's secrets cannot be opened on this machine: {missing}. Copy the ring of encryption keys here."
+        )
+        return ocore.Failure(ocore.ErrorCode.INTERNAL, words)
     except SealBroken:
         return _secret_required("was stored for another address; send it again with PUT")
     by_key = server.auth_method == "key"

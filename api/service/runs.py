@@ -59,8 +59,9 @@ def cancel(scope: Scope, name: str, by: str) -> Run:
     if run.state == RunState.QUEUED:
         end(run, RunState.CANCELLED, f"Cancelled by {by} before it began.", ocore.ErrorCode.CANCELLED)
         tell(scope.session, run)
-        _settle(server)
-        scope.session.add(server)
+        if run.kind != RunKind.DRIFT and running(scope.session, server) is None:
+            _settle(server)
+            scope.session.add(server)
     elif run.state == RunState.RUNNING:
         run.cancel_reason = run.cancel_reason or "cancelled"
     else:
@@ -71,7 +72,7 @@ def cancel(scope: Scope, name: str, by: str) -> Run:
 
 def _settle(server: Server) -> None:
     """Let a server that waited for a run which will not come be retried."""
-    if server.status == ServerStatus.PENDING:
+    if server.status in {ServerStatus.PENDING, ServerStatus.VALIDATING, ServerStatus.PROVISIONING}:
         server.status, server.status_code = ServerStatus.ERROR, ocore.ErrorCode.CANCELLED
         server.status_message = "The run was cancelled before it began. Retry the server when you like."
         server.updated_at = now()
@@ -90,4 +91,4 @@ def last_look(scope: Scope, name: str) -> Run | None:
     query = scope.runs().where(
         col(Run.server_id) == server.id, col(Run.kind) == RunKind.DRIFT, col(Run.state) == RunState.SUCCEEDED
     )
-    return scope.session.exec(query.order_by(col(Run.id).desc())).first()
+    return scope.session.exec(query.order_by(col(Run.id).desc()).limit(1)).first()

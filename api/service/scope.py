@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlmodel import col, select
 
+from api.data.locks import locking
 from api.data.tables import Run, Server
 from api.errors import Problem
 from api.ids import is_id
@@ -26,14 +27,15 @@ class Scope:
 
     def server(self, name: str, *, lock: bool = False) -> Server:
         """Return a server, or raise `not_found`; with `lock`, nobody else changes it in this transaction."""
-        found = self._one(self.servers().where(col(Server.id) == name), name, lock=lock)
+        query = self.servers().where(col(Server.id) == name)
+        found = self._one(locking(query) if lock else query, name)
         if found is None:
             raise Problem("not_found", "There is no such server.")
         return found
 
-    def run(self, name: str, *, lock: bool = False) -> Run:
+    def run(self, name: str) -> Run:
         """Return a run, or raise `not_found`."""
-        found = self._one(self.runs().where(col(Run.id) == name), name, lock=lock)
+        found = self._one(self.runs().where(col(Run.id) == name), name)
         if found is None:
             raise Problem("not_found", "There is no such run.")
         return found
@@ -46,7 +48,5 @@ class Scope:
         """Return the query for all runs."""
         return select(Run).where(col(Run.organization_id) == self.organization)
 
-    def _one(self, query: SelectOfScalar[_Row], name: str, *, lock: bool) -> _Row | None:
-        if not is_id(name):
-            return None
-        return self.session.exec(query.with_for_update() if lock else query).first()
+    def _one(self, query: SelectOfScalar[_Row], name: str) -> _Row | None:
+        return self.session.exec(query).first() if is_id(name) else None

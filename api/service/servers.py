@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy.orm import defer
 from sqlmodel import col
 
 from api.data.tables import RunKind, Server, ServerStatus, now
@@ -94,6 +95,10 @@ def _take(parts: Parts, server: Server, new: dict[str, object], host: str, port:
     if (host, port) != (server.host, server.port):
         credentials.rebind_key(server, parts.seal, host, port)
         _clear_pin(server)
+        # It is another machine, as far as we know.
+        server.provisioned = False
+    if new.get("auth_method", server.auth_method) == "key" != server.auth_method:
+        server.sealed_password = None  # it was for logging in; for sudo it is given anew, or not at all
     for field in ("name", "ssh_user", "auth_method", "max_ssh_sessions", "description", "proxy_type"):
         if field in new:
             setattr(server, field, new[field])
@@ -120,7 +125,8 @@ def _bring_up_to_date(scope: Scope, server: Server, by: str) -> None:
     """Queue a run for a changed wish, unless one that waits will see it anyway or the server is not well."""
     if server.status in {ServerStatus.PENDING, ServerStatus.ERROR}:
         return
-    if waiting(scope.session, server) is None:
+    run = waiting(scope.session, server)
+    if run is None or run.kind != RunKind.PROVISION or run.steps:
         enqueue(scope.session, server, RunKind.PROVISION, by)
 
 
@@ -205,7 +211,8 @@ def listed(
         words: only those with these words in their name or host.
 
     """
-    query = scope.servers().order_by(col(Server.id).desc())
+    sealed = (defer(Server.sealed_private_key), defer(Server.sealed_password))  # type: ignore[arg-type]
+    query = scope.servers().options(*sealed).order_by(col(Server.id).desc())
     if status is not None:
         query = query.where(col(Server.status) == status)
     if before is not None:

@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
 
+from api.data.database import AWAY
 from api.data.tables import Event, Run, RunState
 from api.errors import Problem
 
@@ -29,6 +29,7 @@ _PAUSE: Final = 0.25
 # A comment, so that a connection which says nothing is not taken for a dead one.
 _PING_SECONDS: Final = 15.0
 _BUNDLE: Final = 500
+_LONGEST_SECONDS: Final = 900.0
 # ASCII only: there are other digits, and int() does not take all of them. No run has more events.
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
@@ -52,10 +53,12 @@ async def follow(parts: Parts, run: str, after: int, stopping: threading.Event) 
     """Yield the events of a run after a number, until the run has ended; the last one says so."""
     said = time.monotonic()
     yield "retry: 1000\n\n"
-    while not stopping.is_set():
+    began = said
+    # A client comes back by itself and goes on where it was; by then its token may have been revoked.
+    while not stopping.is_set() and time.monotonic() - began < _LONGEST_SECONDS:
         try:
             events, ended = await run_in_threadpool(_since, parts, run, after)
-        except SQLAlchemyError:
+        except AWAY:
             return  # the client comes back, and goes on where it was
         for event in events:
             after, said = event.number, time.monotonic()

@@ -10,16 +10,16 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 
+from api.data.database import AWAY
 from api.data.tables import Organization, RevokedToken
-from api.errors import Problem
+from api.errors import Problem, unavailable
 from api.ids import new_id
 from api.logs import log
 from api.security.tokens import Caller, TokenRefused
-from api.web.problems import response, unavailable
+from api.web.problems import response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -78,7 +78,7 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         try:
-            if scope["path"].startswith(PREFIX):
+            if _path(scope).startswith(PREFIX):
                 scope.setdefault("state", {})["caller"] = await self._caller(headers)
             receive = await _bounded(receive, headers)
         except Problem as problem:
@@ -100,7 +100,7 @@ class Gate:
             _log.info("token refused", reason=str(refused))
             challenge = {"WWW-Authenticate": _CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
             raise Problem("unauthorized", headers=challenge) from None
-        except SQLAlchemyError:
+        except AWAY:
             raise unavailable() from None
         return caller
 
@@ -110,6 +110,13 @@ class Gate:
                 raise TokenRefused("it was revoked")
             if session.get(Organization, caller.organization) is None:
                 raise TokenRefused("its organization is not known")
+
+
+def _path(scope: Scope) -> str:
+    """Return the path as routes see it: without the prefix below which another server has us."""
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "")
+    return path.removeprefix(prefix) if prefix and path.startswith(f"{prefix}/") else path
 
 
 async def _bounded(receive: Receive, headers: Headers) -> Receive:

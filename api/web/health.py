@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy.exc import SQLAlchemyError
 
 import ocore
 from api.data import migrate
+from api.data.database import AWAY
 from api.schemas import Health
 from api.web.dependencies import TheParts
 
@@ -40,7 +40,7 @@ def ready(parts: TheParts, response: Response) -> Health:
 def _database(parts: Parts) -> str:
     try:
         return "ok" if migrate.is_current(parts.database) else "has another form than this version needs"
-    except SQLAlchemyError:
+    except AWAY:
         return "does not answer"
 
 

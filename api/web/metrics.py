@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from api.data.database import Database
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 
 class Metrics:
     """The metrics of one app."""
@@ -39,8 +41,10 @@ class Metrics:
         # By route, never by path: a path has ids, and each would be a series of its own.
         route: Any = scope.get("route")
         path = getattr(route, "path", "none")
-        self._requests.labels(scope["method"], path, str(status)).inc()
-        self._seconds.labels(scope["method"], path).observe(seconds)
+        # Anybody may send any word as a method, and each would stay in memory.
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._requests.labels(method, path, str(status)).inc()
+        self._seconds.labels(method, path).observe(seconds)
 
 
 class _Standing(Collector):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from api.errors import PROBLEMS, Problem
+from api.data.database import AWAY
+from api.errors import PROBLEMS, Problem, unavailable
 from api.logs import log
 
 if TYPE_CHECKING:
@@ -47,11 +47,6 @@ def response(problem: Problem) -> JSONResponse:
         "requestId": structlog.contextvars.get_contextvars().get("request", ""),
     }
     return JSONResponse(body, status, problem.headers, MEDIA_TYPE)
-
-
-def unavailable() -> Problem:
-    """Return the problem that the database does not answer."""
-    return Problem("unavailable", headers={"Retry-After": "5"})
 
 
 def _pointer(location: Sequence[Any]) -> str:
@@ -106,7 +101,9 @@ def install(app: FastAPI) -> None:
         headers = {"Allow": _allowed(request)} if code == "method_not_allowed" else error.headers
         return response(Problem(code, headers=headers))
 
-    @app.exception_handler(OperationalError)
-    def _database(_: Request, error: OperationalError) -> JSONResponse:
-        _log.warning("the database does not answer", error=type(error.orig).__name__)
+    def _database(_: Request, error: Exception) -> JSONResponse:
+        _log.warning("the database does not answer", error=type(error).__name__)
         return response(unavailable())
+
+    for kind in AWAY:
+        app.add_exception_handler(kind, _database)

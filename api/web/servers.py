@@ -92,13 +92,13 @@ def create_server(
     """Create a server, and queue its validation; a validated server goes on to be provisioned by itself."""
     idempotency.check_key(idempotency_key)
     # With the secrets in it: by a key of ours, so that it tells nobody else anything.
-    print_ = parts.seal.fingerprint(idempotency.normal(sent)) if idempotency_key else ""
+    same = idempotency.normal(sent) if idempotency_key else b""
 
     def use(scope: Scope) -> tuple[ServerOut, bool]:
-        known = idempotency.answered(scope, idempotency_key, print_) if idempotency_key else None
+        known = idempotency.answered(scope, parts.seal, idempotency_key, same) if idempotency_key else None
         if known is not None:
             return ServerOut.model_validate(known), True
-        answer = idempotency.reserve(scope, idempotency_key, print_) if idempotency_key else None
+        answer = idempotency.reserve(scope, idempotency_key, parts.seal.fingerprint(same)) if idempotency_key else None
         made = mapping.server_out(servers.create(parts, scope, body, caller.subject))
         if answer is not None:
             answer.body = made.model_dump(mode="json")

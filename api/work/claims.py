@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, update
+from sqlalchemy import func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from api.data.database import clock
+from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus
 from api.work import sessions
 
@@ -39,20 +40,16 @@ class Claim:
         return self.run.id
 
 
-def lock_server(session: Session, name: str) -> Server | None:
-    """Return a server that nobody else changes in this transaction. It is locked before its runs, always."""
-    query = select(Server).where(col(Server.id) == name).with_for_update(key_share=True)
-    return session.exec(query.execution_options(populate_existing=True)).first()
-
-
 def candidates(session: Session) -> list[str]:
     """Return the runs that may start, the fairest first: whose organization has the fewest going on."""
     busy = select(Run.server_id).where(col(Run.state) == RunState.RUNNING)
-    full = sessions.full(clock(session))
+    moment = clock(session)
+    full = sessions.full(moment)
+    may = or_(col(Run.start_after).is_(None), col(Run.start_after) <= moment)
     place = func.row_number().over(partition_by=col(Run.organization_id), order_by=col(Run.id)).label("place")
     waiting = (
         select(col(Run.id), col(Run.organization_id), place)
-        .where(col(Run.state) == RunState.QUEUED, col(Run.server_id).not_in(busy), col(Run.server_id).not_in(full))
+        .where(col(Run.state) == RunState.QUEUED, may, col(Run.server_id).not_in(busy), col(Run.server_id).not_in(full))
         .subquery()
     )
     rows = session.execute(

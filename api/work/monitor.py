@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import or_
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 import ocore
+from api.data.database import AWAY
+from api.data.locks import lock_server
 from api.data.tables import Run, RunState, Server, ServerStatus, now
 from api.logs import log
 from api.service.mapping import host_key
 from api.work import sessions
-from api.work.claims import lock_server
 from api.work.lead import leads
 from api.work.outcome import set_error
 
@@ -46,6 +45,8 @@ class Monitor:
         self._owner = owner
         self._transport = transport
         self._interval = timedelta(seconds=parts.settings.monitor_interval)
+        self._free = threading.Semaphore(_AT_ONCE)
+        self._led_until = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
 
@@ -56,26 +57,39 @@ class Monitor:
     def stop(self) -> None:
         """End; probes that are under way end by themselves."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _loop(self) -> None:
         pause = 1 / self._parts.settings.monitor_rate
-        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="probe")
-        led_until = 0.0
         while not self._stopping.wait(pause):
             try:
-                if time.monotonic() > led_until:
-                    if not leads(self._parts.database, _LEAD, self._owner, _LEAD_SECONDS):
-                        self._stopping.wait(_LEAD_SECONDS / 3)
-                        continue
-                    led_until = time.monotonic() + _LEAD_SECONDS / 3
-                server = self._next()
-                if server is not None:
-                    pool.submit(self._probe, server)
-            except SQLAlchemyError as error:
+                self._step()
+            except AWAY as error:
                 _log.warning("the database does not answer", error=type(error).__name__)
                 self._stopping.wait(1)
-        pool.shutdown(wait=False, cancel_futures=True)
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
+                _log.exception("watching failed")
+                self._stopping.wait(1)
+
+    def _step(self) -> None:
+        """Begin one probe, if this process leads and a server is due."""
+        if time.monotonic() > self._led_until:
+            if not leads(self._parts.database, _LEAD, self._owner, _LEAD_SECONDS):
+                self._stopping.wait(_LEAD_SECONDS / 3)
+                return
+            self._led_until = time.monotonic() + _LEAD_SECONDS / 3
+        # A server is taken only once somebody can look at it: its connection is held from then on.
+        if not self._free.acquire(timeout=1):
+            return
+        server = None
+        try:
+            server = self._next()
+        finally:
+            if server is None:
+                self._free.release()
+        if server is not None:
+            threading.Thread(target=self._probe, args=(server,), name="probe", daemon=True).start()
 
     def _next(self) -> Server | None:
         """Return the next server to look at, with a connection taken for it."""
@@ -84,7 +98,7 @@ class Monitor:
             busy = select(Run.server_id).where(col(Run.state) == RunState.RUNNING)
             due = or_(col(Server.probe_at).is_(None), col(Server.probe_at) <= moment)
             query = select(Server.id).where(col(Server.status).in_(_WATCHED), due, col(Server.id).not_in(busy))
-            found = session.exec(query.order_by(col(Server.probe_at)).limit(1)).first()
+            found = session.exec(query.order_by(col(Server.probe_at).nulls_first()).limit(1)).first()
         if found is None:
             return None
         with self._parts.database.write() as session:
@@ -118,6 +132,8 @@ class Monitor:
                     self._note(current, found)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
             _log.exception("a probe failed", server=server.id)
+        finally:
+            self._free.release()
 
     def _note(self, server: Server, found: ocore.HostKey | ocore.Failure) -> None:
         if server.status not in _WATCHED:
@@ -132,7 +148,8 @@ class Monitor:
             _log.warning("the host key changed", server=server.id)
         else:
             server.misses += 1
-            server.probe_at = now() + min(self._interval, timedelta(seconds=_AFTER_MISS))
+            if server.status == ServerStatus.ACTIVE:  # one that is known to be away has time
+                server.probe_at = now() + min(self._interval, timedelta(seconds=_AFTER_MISS))
             if server.misses >= self._parts.settings.monitor_misses and server.status == ServerStatus.ACTIVE:
                 self._turn(server, ServerStatus.UNREACHABLE, str(found), found.code)
 

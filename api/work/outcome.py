@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlmodel import col, select
 
 import ocore
+from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, StepLog, now
 from api.logs import log
 from api.service.queueing import end, enqueue, waiting
 from api.work import sessions
-from api.work.claims import Claim, lock_server
 from api.work.recorder import held_run
 
 if TYPE_CHECKING:
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
     from api.parts import Parts
     from api.settings import Settings
+    from api.work.claims import Claim
     from api.work.recorder import RowRecorder
 
 HANDOVER: Final = "handover"
+# How long after a clean-up that failed the next one begins.
+_LATER: Final = timedelta(seconds=15)
 _REASONS: Final = {
     "superseded": "Stopped, since the connection was changed.",
     "removed": "Stopped, since the server is being removed.",
@@ -58,6 +62,8 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
         run.isolation, run.result = done.isolation, done.result
         if done.cancelled and reason == HANDOVER:
             give_up(session, server, run, "Handed over: its worker was stopped.", counts=False)
+        elif _is_worth_another_try(run, done, parts.settings):
+            _put_off(server, run, done)
         else:
             _conclude(session, parts.settings, server, run, done, reason)
         recorder.write_last(session, run)
@@ -88,11 +94,13 @@ def _affect(session: Session, settings: Settings, server: Server, run: Run, done
     if run.kind in {RunKind.DRIFT, RunKind.CLEANUP}:
         return
     if done.failure is not None:
-        server.provisioned = server.provisioned and run.kind != RunKind.PROVISION
-        set_error(server, done.failure)
-    elif run.kind == RunKind.PROVISION or server.provisioned:
+        failed(server, run, done.failure)
+    elif server.provisioned or (run.kind == RunKind.PROVISION and not run.steps):
         server.provisioned = True
         server.status, server.status_message, server.status_code = ServerStatus.ACTIVE, "; ".join(done.notes), ""
+    elif run.kind == RunKind.PROVISION:
+        server.status, server.status_code = ServerStatus.ERROR, ""
+        server.status_message = f"Done: {', '.join(run.steps)}. The server is not provisioned as a whole; retry it."
     elif settings.hold_after_validation:
         server.status = ServerStatus.PENDING
         server.status_message = "Validated. It waits to be provisioned: POST /servers/{id}/runs begins it."
@@ -106,6 +114,27 @@ def set_error(server: Server, failure: ocore.Failure) -> None:
     """Let a server show why it does not work."""
     server.status, server.status_message = ServerStatus.ERROR, str(failure)
     server.status_code = failure.code
+
+
+def failed(server: Server, run: Run, failure: ocore.Failure) -> None:
+    """Let a server show that a run which is about it has failed: after half a provisioning it counts as a bare one."""
+    server.provisioned = server.provisioned and run.kind != RunKind.PROVISION
+    set_error(server, failure)
+
+
+def _is_worth_another_try(run: Run, done: Done, settings: Settings) -> bool:
+    """Tell whether a clean-up may succeed later: the server may be starting anew, or somebody installs something."""
+    until = run.created_at + timedelta(seconds=settings.cleanup_timeout)
+    return run.kind == RunKind.CLEANUP and done.failure is not None and done.failure.retryable and now() < until
+
+
+def _put_off(server: Server, run: Run, done: Done) -> None:
+    """Put a clean-up back into the queue, for a little later."""
+    run.state, run.message, run.start_after = RunState.QUEUED, str(done.failure), now() + _LATER
+    run.fence += 1
+    run.lease_owner, run.lease_until, run.attempt = "", None, run.attempt - 1
+    server.status_message = f"Not cleaned up yet, it is tried again. {done.failure}"
+    server.updated_at = now()
 
 
 def give_up(session: Session, server: Server, run: Run, words: str, *, counts: bool) -> None:
@@ -123,8 +152,11 @@ def give_up(session: Session, server: Server, run: Run, words: str, *, counts: b
     run.lease_owner, run.lease_until = "", None
     if run.cancel_reason or waiting(session, server) is not None:
         end(run, RunState.CANCELLED, _REASONS.get(run.cancel_reason, "Replaced by a newer run."))
-        if run.cancel_reason == "cancelled" and server.generation == run.generation and run.kind != RunKind.DRIFT:
-            set_error(server, ocore.Failure(ocore.ErrorCode.CANCELLED, "The run was cancelled."))
+        if server.generation == run.generation and run.kind not in {RunKind.DRIFT, RunKind.CLEANUP}:
+            if run.cancel_reason == "cancelled":
+                failed(server, run, ocore.Failure(ocore.ErrorCode.CANCELLED, "The run was cancelled."))
+            else:
+                server.status, server.status_message = ServerStatus.PENDING, "Waiting for a worker."
         return
     run.state, run.message = RunState.QUEUED, words
     run.attempt -= 0 if counts else 1

@@ -9,14 +9,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, update
-from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
 import ocore
+from api.data.database import AWAY
+from api.data.locks import lock_server
 from api.data.tables import Event, Run, RunKind, Server, ServerStatus, StepLog, now
 from api.logs import log
 from api.service.mapping import specs_columns
-from api.work.claims import Claim, holds, lock_server
+from api.work.claims import Claim, holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +56,6 @@ class RowRecorder:
         self._waiting: list[_Said] = []
         self._number: int | None = None
         self._open: str | None = None
-        self.broken = False
 
     # --- what the library tells ---------------------------------------------------------------------------------------
 
@@ -144,14 +144,13 @@ class RowRecorder:
                 before = self._number
                 try:
                     self._write_once(change)
-                except OperationalError:
+                except AWAY:
                     self._number = before
                     if time.monotonic() > deadline:
-                        self.broken = True
                         raise
                     time.sleep(_RETRY_SECONDS)
                 except BaseException:
-                    self._number, self.broken = before, True
+                    self._number = before
                     raise
                 else:
                     self._waiting.clear()

@@ -38,10 +38,10 @@ def full(moment: datetime) -> SelectOfScalar[str]:
     return taken.having(func.count() >= col(Server.max_ssh_sessions))
 
 
-def extend(session: Session, holder: str, seconds: float) -> None:
-    """Keep a connection for longer."""
+def extend(session: Session, holders: list[str], seconds: float) -> None:
+    """Keep connections for longer."""
     until = clock(session) + timedelta(seconds=seconds)
-    session.execute(update(Slot).where(col(Slot.id) == holder).values(until=until))
+    session.execute(update(Slot).where(col(Slot.id).in_(holders)).values(until=until))
 
 
 def give_back(session: Session, holder: str) -> None:

@@ -8,27 +8,32 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 import ocore
-from api.data.database import clock
-from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, StepLog, now
+from api.data.database import AWAY, clock
+from api.data.locks import lock_server
+from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, now
 from api.logs import log
 from api.service.queueing import end, tell
 from api.work import sessions
-from api.work.claims import candidates, lock_server
+from api.work.claims import candidates
 from api.work.lead import leads
-from api.work.outcome import close_steps, give_up, set_error
+from api.work.outcome import close_steps, failed, give_up
 from api.work.owner import is_dead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Delete
     from sqlmodel import Session
+    from sqlmodel.sql.expression import SelectOfScalar
 
     from api.parts import Parts
 
 _LEAD: Final = "sweeper"
 _TIDY_SECONDS: Final = 600.0
+_PORTION: Final = 20
 _LOST: Final = "Its worker was lost."
 _log = log(__name__)
 
@@ -50,13 +55,14 @@ class Sweeper:
     def stop(self) -> None:
         """End."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _loop(self) -> None:
         while True:
             try:
                 self.sweep()
-            except SQLAlchemyError as error:
+            except AWAY as error:
                 _log.warning("the database does not answer", error=type(error).__name__)
             except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
                 _log.exception("a sweep failed")
@@ -131,7 +137,7 @@ def _fail(session: Session, server: Server, run: Run) -> None:
     run.fence += 1
     session.flush()
     if server.generation == run.generation and run.kind not in {RunKind.DRIFT, RunKind.CLEANUP}:
-        set_error(server, failure)
+        failed(server, run, failure)
 
 
 def tidy(parts: Parts) -> None:
@@ -142,12 +148,24 @@ def tidy(parts: Parts) -> None:
     old_events = moment - timedelta(days=settings.events_days)
     old_logs = moment - timedelta(days=settings.logs_days)
     old_answers = moment - timedelta(hours=settings.idempotency_hours)
+    # A run takes its events and its log with it.
+    aged = select(Run.id).where(col(Run.finished_at) < old_logs)
+    _in_portions(parts, aged, lambda runs: delete(Run).where(col(Run.id).in_(runs)))
     for what in (
-        delete(Event).where(col(Event.at) < old_events, col(Event.run_id).in_(ended)),
-        delete(StepLog).where(col(StepLog.completed_at) < old_logs),
-        delete(Run).where(col(Run.finished_at) < old_logs),
         delete(Answer).where(col(Answer.created_at) < old_answers),
         delete(RevokedToken).where(col(RevokedToken.expires_at) < moment),
     ):
         with parts.database.write() as session:
             session.execute(what)
+    emptied = select(col(Event.run_id)).where(col(Event.at) < old_events, col(Event.run_id).in_(ended)).distinct()
+    _in_portions(parts, emptied, lambda runs: delete(Event).where(col(Event.run_id).in_(runs)))
+
+
+def _in_portions(parts: Parts, which: SelectOfScalar[str], what: Callable[[list[str]], Delete]) -> None:
+    """Delete what belongs to many runs, in transactions that are short: nobody else writes to SQLite meanwhile."""
+    while True:
+        with parts.database.write() as session:
+            runs = list(session.exec(which.limit(_PORTION)).all())
+            if not runs:
+                return
+            session.execute(what(runs))

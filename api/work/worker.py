@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from api.data.database import AWAY
 from api.logs import log
 from api.work import outcome
 from api.work.claims import claim
@@ -39,7 +39,7 @@ class Worker:
         self._stopping = threading.Event()
         # Held from a claim until the keeper knows of it, so that a stop overlooks no run.
         self._claiming = threading.Lock()
-        self._keeper = Keeper(parts)
+        self._keeper = Keeper(parts, self.owner)
         self._sweeper = Sweeper(parts, self.owner)
         self._monitor = Monitor(parts, self.owner, transport) if parts.settings.monitor else None
         self._consumer = parts.bell.workers(parts.settings.workers, self.answer)
@@ -86,7 +86,7 @@ class Worker:
                 return None
             try:
                 taken = claim(self._parts.database, self.owner, self._parts.settings)
-            except SQLAlchemyError as error:
+            except AWAY as error:
                 _log.warning("the database does not answer", error=type(error).__name__)
                 return None
             if taken is None:
@@ -113,10 +113,13 @@ class Worker:
         while active.reason != LOST:
             try:
                 kept = outcome.finish(self._parts, active.claim, active.recorder, done, active.reason)
-            except SQLAlchemyError as error:
+            except AWAY as error:
                 _log.warning("the end of a run could not be written yet", error=type(error).__name__)
                 time.sleep(0.5)
                 continue
+            except Exception:  # noqa: BLE001 - it is logged; once the lease has ended, the run goes to another worker
+                _log.exception("the end of a run could not be written")
+                return
             code = done.failure.code if done.failure else ""
             _log.info("run ended", kept=kept, error=code)
             return

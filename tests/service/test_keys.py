@@ -141,7 +141,7 @@ def as_set(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("as_set")
 def test_the_encryption_key_is_exchanged_under_a_running_service(service: Service) -> None:
-    """Everything is sealed anew; with --drop-older the old key is gone, and the service goes on without a restart."""
+    """Everything is sealed anew; dropped, the old key is gone, and the service goes on without a restart."""
     made = service.create(sshPassword=SECRET)
     old = keyring(service.settings, ENCRYPTION).ring().active
     sealed = row(service, made["id"]).sealed_password
@@ -154,7 +154,7 @@ def test_the_encryption_key_is_exchanged_under_a_running_service(service: Servic
     assert service.parts.seal.is_active(anew)
     assert not service.parts.seal.is_active(sealed)
 
-    assert main(["keys", "rotate", "encryption", "--drop-older"]) == 0
+    assert main(["keys", "drop", "encryption"]) == 0
     ring = keyring(service.settings, ENCRYPTION).ring()
     assert list(ring.keys) == [ring.active]
     with pytest.raises(SealBroken):
@@ -183,8 +183,8 @@ def test_token_keys_are_exchanged_in_two_steps(service: Service) -> None:
     assert main(["keys", "rotate", "token"]) == 0
     assert service.call("GET", "/api/servers", token=token).status_code == 200
     newer = service.token()
-    assert main(["keys", "rotate", "token", "--drop-older"]) == 0
-    assert [service.call("GET", "/api/servers", token=one).status_code for one in (token, newer)] == [401, 401]
+    assert main(["keys", "drop", "token"]) == 0
+    assert [service.call("GET", "/api/servers", token=one).status_code for one in (token, newer)] == [401, 200]
     assert service.call("GET", "/api/servers").status_code == 200
 
 
@@ -195,9 +195,40 @@ def test_the_same_request_is_known_after_keys_were_exchanged(service: Service) -
     made = service.call("POST", "/api/servers", json=body, headers=headers)
     ring = keyring(service.settings, ENCRYPTION)
     for _ in range(12):
-        ring.store(ring.ring().rotated())
+        ring.change(Ring.rotated)
     again = service.call("POST", "/api/servers", json=body, headers=headers)
     assert (again.status_code, again.json()) == (201, made.json())
+
+
+@pytest.mark.usefixtures("as_set")
+def test_a_key_is_prepared_before_it_is_used(service: Service) -> None:
+    """On several machines a new key is copied everywhere first: nothing is sealed with it until then."""
+    old = keyring(service.settings, ENCRYPTION).ring().active
+    assert main(["keys", "rotate", "encryption", "--prepare"]) == 0
+    prepared = keyring(service.settings, ENCRYPTION).ring()
+    assert prepared.active == old
+    assert len(prepared.keys) == 2
+    assert main(["keys", "rotate", "encryption"]) == 0
+    ring = keyring(service.settings, ENCRYPTION).ring()
+    assert (ring.active, set(ring.keys)) == (next(reversed(prepared.keys)), set(prepared.keys))
+
+
+def test_a_machine_without_the_key_destroys_nothing(service: Service) -> None:
+    """Where the ring is not up to date a change of the address is refused, and what is stored stays."""
+    made = service.create()
+    ring = keyring(service.settings, ENCRYPTION)
+    whole = ring.ring()
+    sealed = row(service, made["id"]).sealed_private_key
+    ring.change(lambda _: Ring.new())
+    answer = service.call("PUT", f"/api/servers/{made['id']}", json={"host": "192.0.2.98"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert row(service, made["id"]).sealed_private_key == sealed
+    with service.worker():
+        assert "Copy the ring" in service.until(made["id"], "error")["statusMessage"]
+    ring.change(lambda _: whole)
+    with service.worker():
+        service.call("POST", f"/api/servers/{made['id']}/retry")
+        service.until(made["id"], "active")
 
 
 def test_a_ring_that_is_being_made_is_never_seen_half_made(tmp_path: Path) -> None:
@@ -247,7 +278,7 @@ def test_no_start_with_a_wrong_encryption_key(service: Service) -> None:
     """It says how many secrets could not be opened, and that the key has to be put back."""
     service.create(sshPassword=SECRET)
     ring = keyring(service.settings, ENCRYPTION)
-    ring.store(Ring.new())
+    ring.change(lambda _: Ring.new())
     words = refused(service.settings)
     assert "2 stored secret(s)" in words
     assert str(ring.file) in words
@@ -282,7 +313,7 @@ def test_keys_may_come_from_the_environment(service: Service) -> None:
     parts = Parts.open(settings)
     parts.close()
     with pytest.raises(SetupError, match="OCORE_ENCRYPTION_KEYS"):
-        keyring(settings, ENCRYPTION).store(ring.rotated())
+        keyring(settings, ENCRYPTION).change(Ring.rotated)
     assert ring.to_json() not in repr(settings)
 
 

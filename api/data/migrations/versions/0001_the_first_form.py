@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String(), nullable=False),
         sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("start_after", UtcDateTime(), nullable=True),
         sa.Column("cancel_reason", sa.String(), nullable=False),
         sa.Column("error_code", sa.String(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),

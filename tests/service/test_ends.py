@@ -1,0 +1,150 @@
+"""Every state ends, and a server is active only if it was provisioned: what calls do to each other, pair by pair."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlmodel import select
+
+from api.data.tables import Run, RunState, now
+from api.settings import Settings
+from api.work import sweeper
+from tests.service.support import opened, recording, wait_for
+
+if TYPE_CHECKING:
+    from tests.service.support import Service
+
+
+def post(service: Service, server: str, what: str, **body: object) -> str:
+    """Make one of the calls that queue a run; return the newest run's id."""
+    service.call("POST", f"/api/servers/{server}/{what}", json=body or None)
+    return str(service.runs(server)[0]["id"])
+
+
+def lose_worker(service: Service, server: str) -> None:
+    """Have the run of a server lose its worker."""
+    with service.parts.database.write() as session:
+        run = session.exec(select(Run).where(Run.server_id == server, Run.state == RunState.RUNNING)).one()
+        run.lease_until = now() - timedelta(seconds=1)
+        session.add(run)
+        session.flush()
+        sweeper.reap(session, run.id, 3)
+
+
+def running(service: Service, server: str, status: str) -> None:
+    """Put a server into a state with a run that goes on."""
+    service.set(server, status=status)
+    service.set_runs(server, state=RunState.RUNNING, lease_owner="elsewhere/1/1/x", lease_until=now() + timedelta(60))
+
+
+def test_a_run_that_is_lost_with_a_follower_leaves_a_server_that_can_be_retried(service: Service) -> None:
+    """Neither a lost run nor the end of the one that waited behind it leaves `provisioning` with nothing to come."""
+    made = service.create()["id"]
+    running(service, made, "provisioning")
+    service.call("PUT", f"/api/servers/{made}", json={"proxyType": "nginx"})
+    lose_worker(service, made)
+    assert service.get(made)["status"] == "pending"
+    follower = service.runs(made)[0]
+    assert follower["state"] == "queued"
+    service.call("POST", f"/api/runs/{follower['id']}/cancel")
+    assert service.get(made)["status"] == "error"
+    assert service.call("POST", f"/api/servers/{made}/retry").status_code == 200
+
+
+def test_some_steps_do_not_make_a_server_active(service: Service) -> None:
+    """A server that was never provisioned as a whole says so after a run of chosen steps."""
+    made = service.create()["id"]
+    service.set_runs(made, state=RunState.FAILED, finished_at=now())
+    service.set(made, status="error")
+    post(service, made, "runs", kind="provision", steps=["packages"])
+    with service.worker():
+        wait_for(lambda: service.runs(made)[0]["finishedAt"], "the run ends")
+    found = service.get(made)
+    assert found["status"] == "error"
+    assert "not provisioned as a whole" in found["statusMessage"]
+
+
+def test_a_new_host_is_a_bare_one(service: Service) -> None:
+    """After a change of the host, a validation alone does not make the server active: it goes on to be provisioned."""
+    made = service.create()["id"]
+    with service.worker():
+        service.until(made, "active")
+    service.call("PUT", f"/api/servers/{made}", json={"host": "192.0.2.77"})
+    service.call("POST", f"/api/runs/{service.runs(made)[0]['id']}/cancel")
+    post(service, made, "runs", kind="validate")
+    with service.worker(recording("bare")):
+        wait_for(lambda: service.runs(made)[0]["kind"] == "provision", "a provisioning run follows")
+
+
+def test_half_a_provisioning_counts_as_none(service: Service) -> None:
+    """A run that lost every worker has left half a server, which a validation does not make active."""
+    made = service.create()["id"]
+    service.set(made, provisioned=True)
+    running(service, made, "provisioning")
+    service.set_runs(made, attempt=3)
+    lose_worker(service, made)
+    with service.parts.database.read() as session:
+        run = session.exec(select(Run).where(Run.server_id == made)).one()
+    assert run.error_code == "worker_lost"
+    service.set_runs(made, state=RunState.FAILED)
+    post(service, made, "runs", kind="validate")
+    with service.worker():
+        wait_for(lambda: service.runs(made)[0]["kind"] == "provision", "a provisioning run follows")
+
+
+@pytest.mark.parametrize("body", [{"kind": "drift"}, {"kind": "validate"}, {"kind": "provision", "steps": ["docker"]}])
+def test_another_proxy_is_not_forgotten_behind_another_run(service: Service, body: dict[str, object]) -> None:
+    """A run that waits and would not change the proxy makes place for one that does."""
+    made = service.create()["id"]
+    service.set_runs(made, state=RunState.SUCCEEDED, finished_at=now())
+    service.set(made, status="active", provisioned=True)
+    post(service, made, "runs", **body)
+    service.call("PUT", f"/api/servers/{made}", json={"proxyType": "nginx"})
+    [waits] = [run for run in service.runs(made) if run["state"] == "queued"]
+    assert (waits["kind"], waits["steps"]) == ("provision", [])
+
+
+def test_a_cancelled_look_changes_nothing(service: Service) -> None:
+    """A server that is held after its validation stays held when a drift run that waits is cancelled."""
+    made = service.create()["id"]
+    service.set_runs(made, state=RunState.SUCCEEDED, finished_at=now())
+    look = post(service, made, "runs", kind="drift")
+    service.call("POST", f"/api/runs/{look}/cancel")
+    assert service.get(made)["status"] == "pending"
+
+
+def test_a_clean_up_is_tried_again_until_its_deadline(service: Service, settings: Settings) -> None:
+    """A server that may answer later is not let go at the first failure, and at the deadline it is."""
+    made = service.create()["id"]
+    with service.worker():
+        service.until(made, "active")
+    service.call("DELETE", f"/api/servers/{made}")
+    with service.worker(recording("dies")):
+        found = wait_for(
+            lambda: "tried again" in service.get(made)["statusMessage"] and service.get(made), "it is put off"
+        )
+    assert found["status"] == "removing"
+    [run] = [one for one in service.runs(made) if one["kind"] == "cleanup"]
+    assert run["state"] == "queued"
+    service.parts.close()
+    # The same service with a deadline that has passed.
+    with opened(settings.model_copy(update={"cleanup_timeout": 0.001})) as later:
+        later.organizations.update(service.organizations)
+        later.set_runs(made, start_after=None)
+        with later.worker(recording("dies")):
+            wait_for(lambda: later.call("GET", f"/api/servers/{made}").status_code == 404, "it is gone")
+
+
+def test_a_lease_is_longer_than_three_heartbeats(settings: Settings) -> None:
+    """Settings under which each run would lose its lease are refused."""
+    with pytest.raises(ValueError, match="a third of lease_seconds"):
+        Settings(home=settings.home, lease_seconds=6, heartbeat_seconds=5)
+
+
+def test_invented_methods_make_no_series(service: Service) -> None:
+    """Who has no token cannot make the metrics grow."""
+    for number in range(5):
+        service.client.request(f"INVENTED{number}", "/health/live")
+    assert "INVENTED" not in service.client.get("/metrics").text
