@@ -97,8 +97,6 @@ def _take(parts: Parts, server: Server, new: dict[str, object], host: str, port:
         _clear_pin(server)
         # It is another machine, as far as we know.
         server.provisioned = False
-    if new.get("auth_method", server.auth_method) == "key" != server.auth_method:
-        server.sealed_password = None  # it was for logging in; for sudo it is given anew, or not at all
     for field in ("name", "ssh_user", "auth_method", "max_ssh_sessions", "description", "proxy_type"):
         if field in new:
             setattr(server, field, new[field])

@@ -32,6 +32,7 @@ _REASONS: Final = {
     "removed": "Stopped, since the server is being removed.",
     "cancelled": "Cancelled.",
 }
+_LONGEST_MS: Final = 2**31 - 1  # what the column holds
 _log = log(__name__)
 
 
@@ -170,7 +171,8 @@ def close_steps(session: Session, run: str, words: str) -> None:
     query = select(StepLog).where(col(StepLog.run_id) == run, col(StepLog.completed_at).is_(None))
     for row in session.exec(query).all():
         row.status, row.message, row.completed_at = "failed", words, moment
-        row.duration_ms = max(0, round((moment - row.started_at).total_seconds() * 1000))
+        # A clock may have jumped meanwhile.
+        row.duration_ms = min(max(0, round((moment - row.started_at).total_seconds() * 1000)), _LONGEST_MS)
         session.add(row)
 
 

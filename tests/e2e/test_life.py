@@ -38,6 +38,7 @@ def host(start: Callable[..., Host]) -> Host:
     return start("root-key")
 
 
+@pytest.mark.parametrize("storage", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_a_servers_life(storage: str, serve: Callable[..., AbstractContextManager[Served]], host: Host) -> None:
     """It becomes active by itself and shows it live; damage is named and repaired; removed, it leaves nothing."""
     with serve(storage) as served:

@@ -111,6 +111,7 @@ def _converges(cut: Cut, host: Host, since: float, what: str) -> None:
     _assert_gone_on(cut)
 
 
+@pytest.mark.parametrize("storage", [pytest.param("sqlite", marks=pytest.mark.slow), "postgres"])
 def test_another_worker_goes_on_where_one_was_killed(
     storage: str, serve: Callable[..., AbstractContextManager[Served]], host: Host
 ) -> None:
@@ -130,6 +131,7 @@ def test_another_worker_goes_on_where_one_was_killed(
         _converges(cut, host, killed, f"{storage}, a worker killed")
 
 
+@pytest.mark.parametrize("storage", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_all_is_killed_and_the_queue_is_lost(
     storage: str, serve: Callable[..., AbstractContextManager[Served]], tmp_path: Path, host: Host
 ) -> None:

@@ -126,6 +126,7 @@ def _back(client: Client, served: Served, server: str) -> None:
     assert len(client.runs(server)) == runs, "a run was made, though none was needed"
 
 
+@pytest.mark.slow
 def test_a_frozen_host_is_unreachable_after_two_misses(client: Client, served: Served, host: Host, server: str) -> None:
     """A host that is paused becomes `unreachable` at the second miss; going on, it becomes `active` by itself."""
     try:

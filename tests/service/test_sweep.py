@@ -19,9 +19,10 @@ from api.work.claims import Claim, claim
 from api.work.owner import is_dead, new_owner
 from api.work.recorder import RowRecorder
 from api.work.sweeper import Sweeper, tidy
+from ocore.testing import ReplayTransport
 from tests.service.pausing import Pausing
 from tests.service.storages import Redis
-from tests.service.support import opened, recording, wait_for
+from tests.service.support import RECORDINGS, opened, recording, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -267,22 +268,27 @@ def test_a_lost_run_makes_way_for_a_newer_one(service: Service) -> None:
     assert [one["state"] for one in service.runs(made["id"])] == ["succeeded", "cancelled"]
 
 
-def test_a_worker_that_cannot_keep_its_lease_stops_by_itself(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its own clock, and before the lease ends: what takes the run over finds nothing of it at work."""
-    made = service.create()
-    transport = Pausing()
-    with service.worker(transport) as worker:
-        transport.wait()
-        [active] = worker._keeper.active  # noqa: SLF001 - what it does now
+def test_a_worker_that_cannot_keep_its_leases_stops_by_itself(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own clock, all of its runs, and before the leases end, though its question to the database never returns.
 
-        def no_answer(*_: Any, **__: Any) -> None:
-            time.sleep(0.01)
-
-        monkeypatch.setattr(worker._keeper, "_ask", no_answer)  # noqa: SLF001 - a database that does not answer
-        wait_for(lambda: active.reason == "lost", "it stops by itself", service.settings.lease_seconds)
-        wait_for(lambda: not worker._keeper.active, "the run is stopped", 5)  # noqa: SLF001 - what it does now
-        [run] = service.runs(made["id"])
-        assert run["state"] == "running"
+    What takes the runs over finds nothing of them at work.
+    """
+    made = [service.create()["id"] for _ in range(3)]
+    over = threading.Event()
+    lines = (RECORDINGS / "bare.jsonl").read_text(encoding="utf-8").splitlines()
+    with service.worker(ReplayTransport(lines[:80], hang=True)) as worker:
+        keeper = worker._keeper  # noqa: SLF001 - what it does now
+        wait_for(lambda: len(keeper.active) == len(made), "all run")
+        monkeypatch.setattr(keeper, "_extend", lambda *_: over.wait(60))  # a database that does not answer
+        runs = keeper.active
+        try:
+            wait_for(lambda: {one.reason for one in runs} == {"lost"}, "all stop", service.settings.lease_seconds)
+            wait_for(lambda: not keeper.active, "all are stopped", 5)
+            assert {service.runs(one)[0]["state"] for one in made} == {"running"}
+        finally:
+            over.set()
 
 
 # --- the queue's storage ----------------------------------------------------------------------------------------------
