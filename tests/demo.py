@@ -17,6 +17,7 @@ import httpx2
 
 from tests import hosts
 from tests.hosts import state
+from tests.service.storages import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def _served(home: Path) -> Iterator[str]:
     # The host is on this machine, whose loopback a service refuses unless it is told otherwise.
     settings = {"OCORE_ALLOW_LOOPBACK": "true", "OCORE_MINIMUM_DISK_GB": "1", "OCORE_LOG_FORMAT": "json"}
     say("$ ocore serve")
-    began, port = time.monotonic(), 8000 + os.getpid() % 1000
+    began, port = time.monotonic(), free_port()
     with (home / "serve.log").open("wb") as log:
         command = [sys.executable, "-m", "ocore", "serve", "--home", str(home), "--port", str(port)]
         serving = subprocess.Popen(command, stderr=log, env=os.environ | settings)
