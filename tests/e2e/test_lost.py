@@ -111,7 +111,7 @@ def _converges(cut: Cut, host: Host, since: float, what: str) -> None:
     _assert_gone_on(cut)
 
 
-@pytest.mark.parametrize("storage", [pytest.param("sqlite", marks=pytest.mark.slow), "postgres"])
+@pytest.mark.slow
 def test_another_worker_goes_on_where_one_was_killed(
     storage: str, serve: Callable[..., AbstractContextManager[Served]], host: Host
 ) -> None:

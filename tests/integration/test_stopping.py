@@ -249,6 +249,7 @@ def test_a_package_that_was_half_installed_is_finished(full: Apart, host: Host, 
     assert host.exec("dpkg-query --show --showformat '${Status}' curl").stdout == "install ok installed"
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_answering_does_not_delay_a_stop(full: Apart, host: Host, clean: set[str]) -> None:
     """Where the server does not answer, a stopped run still ends here within 5 s; the next one clears the server."""
     with long_task(host):

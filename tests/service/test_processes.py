@@ -186,6 +186,7 @@ def test_the_roles_can_be_apart(variables: dict[str, str], tmp_path: Path) -> No
     assert "worker started" not in api.said
 
 
+@pytest.mark.parametrize("storage", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_four_processes_start_together_on_an_empty_storage(variables: dict[str, str], tmp_path: Path) -> None:
     """The database is migrated once, all come up, and with all of them writing at once nothing is locked or lost."""
     with ExitStack() as stack:
@@ -238,6 +239,7 @@ def test_what_cannot_work_is_said_in_words(variables: dict[str, str], tmp_path: 
     assert "workers" in found.stderr
 
 
+@pytest.mark.parametrize("storage", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_organizations_and_tokens_are_made_by_commands(variables: dict[str, str], tmp_path: Path) -> None:
     """They can be listed, a token works until it is revoked, and what is wrong is said."""
     made = json.loads(done(variables, "org", "create", "one", "--json"))

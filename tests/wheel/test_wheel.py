@@ -75,6 +75,7 @@ def test_a_command_of_the_service_says_what_to_install(installed: Installed) -> 
     assert done.stderr == "ocore: The service is not installed here: pip install 'ocore[service]'\n"
 
 
+@pytest.mark.slow
 def test_the_service_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     """With its extra the wheel has all that the service needs, the migrations among it."""
     with installing.installed(wheel, sys.executable, tmp_path, "[service]") as found:
