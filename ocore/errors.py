@@ -70,7 +70,7 @@ ERRORS: Final = MappingProxyType(
         ErrorCode.ADDRESS_REFUSED: ErrorInfo(
             "The host's address is one that oCore does not connect to.",
             "Give the server's own address; to reach this machine itself on purpose, use `--allow-loopback` "
-            "(`allow_loopback` in Python).",
+            "(`allow_loopback` in Python, `OCORE_ALLOW_LOOPBACK` in the service).",
             retryable=False,
         ),
         ErrorCode.DNS_FAILED: ErrorInfo(

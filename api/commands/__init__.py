@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ def _carry_out(module: str, name: str, arguments: Namespace) -> int:
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
         return _complain("Wrong settings:\n  " + "\n  ".join(wrong))
+    except tomllib.TOMLDecodeError as error:
+        return _complain(f"The settings file is not TOML: {error}.")
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}." if error.filename else str(error))
     return code
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+import ocore
 from api.data.database import AWAY
 from api.errors import PROBLEMS, Problem, unavailable
 from api.logs import log
@@ -69,6 +70,9 @@ def _of_validation(error: RequestValidationError) -> Problem:
 
 def _rule(error: Mapping[str, Any]) -> str:
     """Return pydantic's words, without what was sent: that may be a secret."""
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, ocore.ConfigError):  # without the library's name of the field: the pointer says which it is
+        return cause.rule
     known = {"extra_forbidden": "is not a field of this request", "missing": "is required"}
     words: str = error["msg"].removeprefix("Value error, ")
     return known.get(error["type"], words[:1].lower() + words[1:])

@@ -94,6 +94,7 @@ def _take(session: Session, name: str, owner: str, settings: Settings) -> Claim 
             lease_until=moment + timedelta(seconds=settings.lease_seconds),
             started_at=func.coalesce(col(Run.started_at), moment),
             cancel_reason="",
+            message="",
         )
     )
     if taken.rowcount != 1:  # type: ignore[attr-defined]

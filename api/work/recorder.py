@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _BUNDLE: Final = 200
 _RETRY_SECONDS: Final = 0.5
 _MESSAGE: Final = 4000
+_NOT_RUN: Final = frozenset({ocore.StepStatus.SKIPPED, ocore.StepStatus.CANCELLED})
 _CHANGING: Final = frozenset(step.name for step in ocore.STEPS if not step.validates)
 _log = log(__name__)
 
@@ -56,6 +57,7 @@ class RowRecorder:
         self._waiting: list[_Said] = []
         self._number: int | None = None
         self._open: str | None = None
+        self._reached = ""
 
     # --- what the library tells ---------------------------------------------------------------------------------------
 
@@ -92,7 +94,10 @@ class RowRecorder:
             "completed_at": result.finished_at,
             "duration_ms": result.duration_ms,
         }
-        self._write(lambda session, _: session.execute(update(StepLog).where(col(StepLog.id) == row).values(**values)))
+        # A step that never ran is told of all the same, and is not what the server stands at.
+        ran = result.status not in _NOT_RUN or result.error is not None
+        self._reached = result.step if ran else self._reached
+        self._write(lambda session, server: self._close(session, server, row, values, ran=ran))
 
     def facts(self, specs: ocore.HardwareSpecs) -> None:
         """Store the hardware."""
@@ -203,6 +208,15 @@ class RowRecorder:
                 server.status, server.status_message = ServerStatus.PROVISIONING, "Being provisioned."
             server.updated_at = now()
         session.add(server)
+
+    def _close(
+        self, session: Session, server: Server | None, row: str | None, values: dict[str, Any], *, ran: bool
+    ) -> None:
+        session.execute(update(StepLog).where(col(StepLog.id) == row).values(**values))
+        current = self._current(server)
+        if not ran and current is not None and self._claim.run.kind != RunKind.DRIFT:
+            current.provisioning_step = self._reached
+            session.add(current)
 
     def _take(self, server: Server | None, columns: dict[str, Any]) -> None:
         if self._current(server) is None:

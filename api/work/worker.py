@@ -61,7 +61,10 @@ class Worker:
         if self._monitor is not None:
             self._monitor.stop()
         self._sweeper.stop()
-        self._wait(self._parts.settings.grace_seconds)
+        grace = self._parts.settings.grace_seconds
+        if self._keeper.active:
+            _log.info("waiting for runs; what is left then is handed over", runs=len(self._keeper.active), grace=grace)
+        self._wait(grace)
         for active in self._keeper.active:
             active.stop(HANDOVER)
         self._wait(_END_SECONDS)
@@ -121,5 +124,5 @@ class Worker:
                 _log.exception("the end of a run could not be written")
                 return
             code = done.failure.code if done.failure else ""
-            _log.info("run ended", kept=kept, error=code)
+            _log.info("run ended", kept=kept, error=code, reason=active.reason)
             return

@@ -37,6 +37,7 @@ def test_a_failed_run_says_why_and_what_to_do(service: Service) -> None:
     with service.worker(recording("memory_low")):
         found = service.until(made["id"], "error")
         assert "memory" in found["statusMessage"].lower()
+        assert found["provisioningStep"] == "preflight"
         [run] = service.runs(made["id"])
         assert (run["state"], run["errorCode"]) == ("failed", "memory_low")
 
