@@ -254,6 +254,8 @@ def test_a_login_that_prints_junk_is_read_all_the_same(host: Host, truth: Truth)
         "printf 'Hi\\r\\n\\033[2J\\001{\"changed\": true}\\nocore\\nfoo uid 7\\n'; echo oops >&2\n" + shell,
     )
     host.exec("systemctl reload ssh")
+    # sshd listens anew; until it does, the engine's own proxy takes connections and closes them.
+    host.wait_until_booted()
     try:
         assert ocore.plan(server(host), OPTIONS) == truth.plan
     finally:
