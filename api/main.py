@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.parts import Parts
 from api.settings import Settings
-from api.web import health, problems, runs, servers
+from api.web import capacity, health, problems, runs, servers
 from api.web.document import DocumentedApi
 from api.web.gate import Gate
 from api.web.metrics import Metrics
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
-    for router in (servers.router, runs.router, health.router):
+    for router in (servers.router, runs.router, capacity.router, health.router):
         app.include_router(router)
     problems.install(app)
     gate: Any = Gate

@@ -188,6 +188,24 @@ class CapacityOut(_Answer):
     reasoning: str
 
 
+class GainOut(_Answer):
+    """What one more of something would give."""
+
+    of: str
+    instances: int
+    users: int
+
+
+class SizeOut(_Answer):
+    """The smallest machine that is enough, what it carries, and what a little more of it would give."""
+
+    cores: int
+    ram_mb: int = Field(alias="ramMB")
+    disk_gb: int = Field(alias="diskGB")
+    capacity: CapacityOut
+    gains: list[GainOut]
+
+
 class ServerDetail(ServerOut):
     """A server with its hardware, its agent and its capacity."""
 

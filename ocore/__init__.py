@@ -26,6 +26,7 @@ from ocore.models import (
 )
 from ocore.recorder import NullRecorder, Recorder
 from ocore.sandbox import isolation
+from ocore.sizing import Gain, MachineSize, gains, smallest, with_more
 from ocore.specs import HardwareSpecs
 from ocore.steps import STEPS, Step
 
@@ -41,8 +42,10 @@ __all__ = [
     "ErrorCode",
     "ErrorInfo",
     "Failure",
+    "Gain",
     "HardwareSpecs",
     "HostKey",
+    "MachineSize",
     "NullRecorder",
     "OcoreError",
     "Plan",
@@ -68,10 +71,13 @@ __all__ = [
     "cleanup",
     "drift",
     "estimate",
+    "gains",
     "gather",
     "isolation",
     "plan",
     "probe",
     "provision",
+    "smallest",
     "validate",
+    "with_more",
 ]

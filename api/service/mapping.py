@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ocore
+from api.errors import Problem
 from api.schemas import (
     CapacityOut,
     DriftOut,
@@ -44,9 +46,35 @@ def _fields(row: Any, model: type[Any]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in model.model_fields if hasattr(row, name)}
 
 
-def capacity(server: Server, settings: Settings) -> CapacityOut:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an estimate is asked for: a profile, and hardware that is added in thought."""
+
+    profile: str
+    cores: int = 0
+    ram_mb: int = 0
+    disk_gb: int = 0
+
+
+def profile(settings: Settings, name: str | None) -> str:
+    """Return the profile that is asked for, or raise `invalid`."""
+    if name is not None and name not in settings.capacity.profiles:
+        rule = f"must be one of {', '.join(settings.capacity.profiles)}"
+        raise Problem("invalid", f"profile: {rule}.", errors=[("/profile", rule)])
+    return name or settings.capacity_profile
+
+
+def capacity(server: Server, settings: Settings, asked: Asked | None = None) -> CapacityOut:
     """Return what a server can carry, computed anew: it is pure arithmetic."""
-    found = ocore.estimate(specs(server), settings.capacity_profile, settings.capacity)
+    asked = asked or Asked(settings.capacity_profile)
+    hardware = specs(server)
+    if hardware.cpu_cores and hardware.ram_total_bytes:
+        hardware = ocore.with_more(hardware, cores=asked.cores, ram_mb=asked.ram_mb, disk_gb=asked.disk_gb)
+    return capacity_out(ocore.estimate(hardware, asked.profile, settings.capacity))
+
+
+def capacity_out(found: ocore.CapacityEstimate) -> CapacityOut:
+    """Return an estimate."""
     return CapacityOut.model_validate({name: getattr(found, name) for name in CapacityOut.model_fields})
 
 

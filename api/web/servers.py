@@ -140,9 +140,19 @@ def delete_server(parts: TheParts, caller: Manager, id: str) -> Message:  # noqa
 
 
 @router.get("/{id}/capacity", operation_id="getServerCapacity", responses=NOT_FOUND)
-def get_capacity(parts: TheParts, caller: Viewer, id: str) -> CapacityOut:  # noqa: A002 - the seed's name
-    """Return how many instances a server can carry, and why."""
-    return reading(parts.database, caller, lambda scope: mapping.capacity(scope.server(id), parts.settings))
+def get_capacity(
+    parts: TheParts,
+    caller: Viewer,
+    id: str,  # noqa: A002 - the seed's name
+    *,
+    profile: Annotated[str | None, Query(description="The size of an instance; the setting's without it.")] = None,
+    add_cores: Annotated[int, Query(alias="addCores", ge=0, le=4096, description="If there were more cores.")] = 0,
+    add_ram: Annotated[int, Query(alias="addRamMB", ge=0, le=2**24, description="If there were more RAM.")] = 0,
+    add_disk: Annotated[int, Query(alias="addDiskGB", ge=0, le=2**20, description="If there were more disk.")] = 0,
+) -> CapacityOut:
+    """Return how many instances a server can carry, and why; also if it had more, or for instances of another size."""
+    asked = mapping.Asked(mapping.profile(parts.settings, profile), add_cores, add_ram, add_disk)
+    return reading(parts.database, caller, lambda scope: mapping.capacity(scope.server(id), parts.settings, asked))
 
 
 @router.get("/{id}/provisioning-logs", operation_id="getServerProvisioningLogs", responses=NOT_FOUND)

@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
+from ocore.sizing import MAX_USERS
 from ocore.specs import MAX_CORES
 from ocore.steps import CHANGING
 
@@ -96,6 +97,20 @@ def add_figures(parser: ArgumentParser) -> None:
     group.add_argument("--cores", metavar="N", type=_whole(1, MAX_CORES), help="usable cores")
     group.add_argument("--ram-mb", metavar="N", type=_whole(1, 2**32), help="RAM in MiB")
     group.add_argument("--disk-gb", metavar="N", type=_whole(0, 2**22), help="free disk space in GiB")
+
+
+def add_more(parser: ArgumentParser) -> None:
+    """Take hardware that is to be added in thought."""
+    group = parser.add_argument_group("what if there were more of it")
+    group.add_argument("--add-cores", metavar="N", type=_whole(0, MAX_CORES), default=0, help="cores more")
+    group.add_argument("--add-ram-mb", metavar="N", type=_whole(0, 2**32), default=0, help="MiB of RAM more")
+    group.add_argument("--add-disk-gb", metavar="N", type=_whole(0, 2**22), default=0, help="GiB of disk more")
+
+
+def add_size(parser: ArgumentParser) -> None:
+    """Take what a machine is to carry."""
+    parser.add_argument("--users", metavar="N", type=_whole(1, MAX_USERS), required=True, help="concurrent users")
+    parser.add_argument("--instances", metavar="N", type=_whole(1, MAX_USERS), default=1, help="instances (default: 1)")
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -10,6 +10,7 @@ from ocore.cli.exits import Exit
 from ocore.cli.outcome import Outcome, of_run
 from ocore.cli.show import shapes, words
 from ocore.errors import ConfigError
+from ocore.sizing import gains, smallest, with_more
 from ocore.specs import HardwareSpecs
 from ocore.steps import CLEANUP, STEPS, VALIDATION
 
@@ -78,9 +79,19 @@ def capacity(session: Session) -> Outcome:
     if arguments.target and any(figure is not None for figure in given):
         raise ConfigError("capacity", "give a server or figures, not both")
     specs = session.read(session.door.gather) if arguments.target else _figures(arguments)
-    found = estimate(specs, arguments.profile)
+    specs = with_more(specs, cores=arguments.add_cores, ram_mb=arguments.add_ram_mb, disk_gb=arguments.add_disk_gb)
+    found, more = estimate(specs, arguments.profile), gains(specs, arguments.profile)
     body = {"profile": arguments.profile, "specs": shapes.specs(specs), "capacity": shapes.capacity(found)}
-    return Outcome(body, words.capacity(found))
+    return Outcome(body | {"gains": shapes.gains(more)}, [*words.capacity(found), words.gains(more)])
+
+
+def size(session: Session) -> Outcome:
+    """Say which machine is the smallest that is enough."""
+    arguments = session.arguments
+    found = smallest(arguments.users, instances=arguments.instances, profile=arguments.profile)
+    carries = estimate(found.specs, arguments.profile)
+    body = {"profile": arguments.profile, "machine": shapes.machine(found), "capacity": shapes.capacity(carries)}
+    return Outcome(body, [words.machine(found), *words.capacity(carries)])
 
 
 def _figures(arguments: Namespace) -> HardwareSpecs:

@@ -13,8 +13,10 @@ from ocore.cli.arguments import (
     add_figures,
     add_json,
     add_login,
+    add_more,
     add_run,
     add_selection,
+    add_size,
     add_state,
     add_target,
     add_trust,
@@ -129,10 +131,14 @@ def _add_reading(subparsers: Subparsers) -> None:
     capacity = _add_run(subparsers, "capacity", commands.capacity, _REACHING)
     capacity.add_argument("--profile", choices=tuple(PROFILES), default="standard", help="the size of an instance")
     add_figures(capacity)
+    add_more(capacity)
 
 
 def _add_local(subparsers: Subparsers) -> None:
     _add(subparsers, "steps", commands.steps)
+    size = _add(subparsers, "size", commands.size)
+    add_size(size)
+    size.add_argument("--profile", choices=tuple(PROFILES), default="standard", help="the size of an instance")
     inventory = _add(subparsers, "inventory", commands.inventory)
     add_target(inventory)
     inventory.add_argument("--directory", default=".", metavar="DIR", help="where to write (default: here)")

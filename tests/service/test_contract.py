@@ -27,6 +27,7 @@ OPERATIONS = {(one["method"], CONTRACT["prefix"] + one["path"]): one for one in 
 OURS = {
     ("POST", "/api/servers/{id}/runs"),
     ("GET", "/api/servers/{id}/runs"),
+    ("GET", "/api/capacity/size"),
     ("GET", "/api/servers/{id}/plan"),
     ("GET", "/api/servers/{id}/drift"),
     ("GET", "/api/runs/{id}"),

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ocore.capacity import CapacityEstimate
     from ocore.errors import Failure
     from ocore.intake.hostkeys import HostKey
     from ocore.models import Drift, Plan, RunResult, StepResult, TaskEvent
+    from ocore.sizing import Gain, MachineSize
     from ocore.specs import HardwareSpecs
     from ocore.steps import Step
 
@@ -96,6 +97,16 @@ def capacity(found: CapacityEstimate | None) -> Shape | None:
         "maxConcurrentUsers": found.max_concurrent_users,
         "reasoning": found.reasoning,
     }
+
+
+def gains(found: Sequence[Gain]) -> list[Shape]:
+    """Describe what a little more hardware would give."""
+    return [{"of": one.of, "instances": one.instances, "users": one.users} for one in found]
+
+
+def machine(found: MachineSize) -> Shape:
+    """Describe a machine."""
+    return {"cores": found.cores, "ramMB": found.ram_mb, "diskGB": found.disk_gb}
 
 
 def run(result: RunResult) -> Shape:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ocore.capacity import GIB, MIB
 from ocore.cli.trust import Trust
 from ocore.errors import ErrorCode
+from ocore.sizing import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ocore.errors import Failure
     from ocore.intake.hostkeys import HostKey
     from ocore.models import Drift, Plan, RunResult, StepResult, TaskEvent
+    from ocore.sizing import Gain, MachineSize
     from ocore.specs import HardwareSpecs
     from ocore.steps import Step
 
@@ -95,6 +97,16 @@ def capacity(found: CapacityEstimate) -> list[str]:
     # Each sentence of the reasoning is one line of arithmetic.
     sentences = found.reasoning.replace(". ", ".\n").splitlines()
     return [labelled("Capacity", counted), *(labelled("", sentence) for sentence in sentences)]
+
+
+def gains(found: tuple[Gain, ...]) -> str:
+    """Describe what a little more hardware would give."""
+    return labelled("More", describe(found))
+
+
+def machine(found: MachineSize) -> str:
+    """Describe a machine."""
+    return labelled("Machine", f"{found.cores} core(s), {found.ram_mb} MB of RAM, {found.disk_gb} GB of free disk")
 
 
 def run(result: RunResult, *, steps: bool) -> list[str]:
