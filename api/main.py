@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from api.parts import Parts
 from api.settings import Settings
-from api.web import capacity, health, problems, runs, servers
+from api.web import problems
 from api.web.document import DocumentedApi
 from api.web.gate import Gate
 from api.web.metrics import Metrics
+from api.web.routes import capacity, health, runs, servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import ocore
 from api.errors import Problem
-from api.schemas import (
-    CapacityOut,
-    DriftOut,
-    PlannedStepOut,
-    PlanOut,
-    RunOut,
-    ServerDetail,
-    ServerOut,
-    StepLogOut,
-)
+from api.schemas.capacity import CapacityOut
+from api.schemas.runs import DriftOut, PlannedStepOut, PlanOut, RunOut
+from api.schemas.servers import ServerDetail, ServerOut, StepLogOut
 from api.security.seal import Binding, KeyMissing, Seal, SealBroken
 
 if TYPE_CHECKING:

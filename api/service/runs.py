@@ -12,7 +12,7 @@ from api.errors import Problem
 from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
-    from api.schemas import RunCreate
+    from api.schemas.runs import RunCreate
     from api.service.scope import Scope
 
 _CHOSEN: Final = tuple(step.name for step in ocore.STEPS if not step.validates)

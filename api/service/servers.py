@@ -14,7 +14,7 @@ from api.service.queueing import enqueue, first_kind, stop, waiting
 
 if TYPE_CHECKING:
     from api.parts import Parts
-    from api.schemas import ServerCreate, ServerUpdate
+    from api.schemas.servers import ServerCreate, ServerUpdate
     from api.service.scope import Scope
 
 _CONNECTION: Final = frozenset({"host", "port", "ssh_user", "auth_method", "ssh_password", "ssh_private_key"})

@@ -14,11 +14,11 @@ from api.work import outcome
 from api.work.claims import claim
 from api.work.execute import carry_out
 from api.work.keeper import LOST, Active, Keeper
-from api.work.monitor import Monitor
 from api.work.outcome import HANDOVER
 from api.work.owner import new_owner
 from api.work.recorder import RowRecorder
-from api.work.sweeper import Sweeper
+from api.work.upkeep.monitor import Monitor
+from api.work.upkeep.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from api.parts import Parts

@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from api.data.tables import Run, RunState, now
 from api.settings import Settings
-from api.work import sweeper
+from api.work.upkeep import sweeper
 from tests.service.support import opened, recording, wait_for
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from api.main import create_app
 from api.work.claims import claim
 from api.work.owner import new_owner
 from api.work.recorder import RowRecorder
-from api.work.sweeper import Sweeper
+from api.work.upkeep.sweeper import Sweeper
 from tests.service.pausing import Pausing
 from tests.service.storages import free_port
 from tests.service.support import wait_for

@@ -17,7 +17,7 @@ from api.work.execute import carry_out
 from api.work.outcome import Done, finish
 from api.work.owner import new_owner
 from api.work.recorder import Fenced, RowRecorder
-from api.work.sweeper import reap
+from api.work.upkeep.sweeper import reap
 from tests.service.pausing import Pausing
 from tests.service.support import RECORDINGS, recording, wait_for
 from tests.unit.keymaker import private_key, public_key

@@ -18,7 +18,7 @@ from api.work.bell import FILE
 from api.work.claims import Claim, claim
 from api.work.owner import is_dead, new_owner
 from api.work.recorder import RowRecorder
-from api.work.sweeper import Sweeper, tidy
+from api.work.upkeep.sweeper import Sweeper, tidy
 from ocore.testing import ReplayTransport
 from tests.service.pausing import Pausing
 from tests.service.storages import Redis

@@ -11,14 +11,14 @@ from sqlalchemy import or_
 from sqlmodel import col, select
 
 import ocore
-from api.data.database import AWAY
 from api.data.locks import lock_server
 from api.data.tables import Run, RunState, Server, ServerStatus, now
 from api.logs import log
 from api.service.mapping import host_key
 from api.work import sessions
-from api.work.lead import leads
 from api.work.outcome import set_error
+from api.work.upkeep.lead import leads
+from api.work.upkeep.loop import Loop
 
 if TYPE_CHECKING:
     from api.parts import Parts
@@ -47,36 +47,21 @@ class Monitor:
         self._interval = timedelta(seconds=parts.settings.monitor_interval)
         self._free = threading.Semaphore(_AT_ONCE)
         self._led_until = 0.0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
+        self._loop = Loop("monitor", self._step, 1 / parts.settings.monitor_rate)
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """End; probes that are under way end by themselves."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _loop(self) -> None:
-        pause = 1 / self._parts.settings.monitor_rate
-        while not self._stopping.wait(pause):
-            try:
-                self._step()
-            except AWAY as error:
-                _log.warning("the database does not answer", error=type(error).__name__)
-                self._stopping.wait(1)
-            except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
-                _log.exception("watching failed")
-                self._stopping.wait(1)
+        self._loop.stop()
 
     def _step(self) -> None:
         """Begin one probe, if this process leads and a server is due."""
         if time.monotonic() > self._led_until:
             if not leads(self._parts.database, _LEAD, self._owner, _LEAD_SECONDS):
-                self._stopping.wait(_LEAD_SECONDS / 3)
+                self._loop.stopping.wait(_LEAD_SECONDS / 3)
                 return
             self._led_until = time.monotonic() + _LEAD_SECONDS / 3
         # A server is taken only once somebody can look at it: its connection is held from then on.

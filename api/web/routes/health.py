@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 import ocore
 from api.data import migrate
 from api.data.database import AWAY
-from api.schemas import Health
+from api.schemas.problems import Health
 from api.web.dependencies import TheParts
 
 if TYPE_CHECKING:

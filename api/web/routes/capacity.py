@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 
 import ocore
 from api.errors import Problem
-from api.schemas import GainOut, SizeOut
+from api.schemas.capacity import GainOut, SizeOut
 from api.service import mapping
 from api.web.dependencies import TheParts, Viewer
-from api.web.servers import PROBLEMS
+from api.web.routes.responses import PROBLEMS
 
 router = APIRouter(prefix="/api/capacity", tags=["capacity"], responses=PROBLEMS)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from sqlmodel import col, select
 
 from api.data.tables import ServerStatus, StepLog
-from api.schemas import (
-    CapacityOut,
+from api.schemas.capacity import CapacityOut
+from api.schemas.fields import IdempotencyKey, PlainText
+from api.schemas.servers import (
     HostKeyReset,
-    IdempotencyKey,
     Message,
-    PlainText,
-    ProblemOut,
     ServerCreate,
     ServerDetail,
     ServerList,
@@ -26,19 +24,8 @@ from api.schemas import (
 from api.service import idempotency, mapping, servers
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
+from api.web.routes.responses import BODY, CONFLICT, NOT_FOUND, PROBLEMS
 from api.web.transaction import reading, writing
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ProblemOut, "description": words}
-    for code, words in {401: "No valid token", 403: "No permission", 422: "A field breaks its rule"}.items()
-}
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemOut, "description": "There is no such thing"}}
-CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemOut, "description": "Not in this state"}}
-BODY: dict[int | str, dict[str, Any]] = {
-    400: {"model": ProblemOut, "description": "The body is not JSON"},
-    413: {"model": ProblemOut, "description": "The body is too large"},
-    415: {"model": ProblemOut, "description": "The body is not declared as JSON"},
-}
 
 router = APIRouter(prefix="/api/servers", tags=["servers"], responses=PROBLEMS)
 

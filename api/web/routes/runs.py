@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.schemas import DriftOut, EventNumber, PlanOut, RunCreate, RunList, RunOut
+from api.schemas.fields import EventNumber
+from api.schemas.runs import DriftOut, PlanOut, RunCreate, RunList, RunOut
 from api.service import mapping, runs
 from api.service.scope import Scope
 from api.web import events
 from api.web.dependencies import Manager, TheParts, Viewer
-from api.web.servers import BODY, CONFLICT, NOT_FOUND, PROBLEMS
+from api.web.routes.responses import BODY, CONFLICT, NOT_FOUND, PROBLEMS
 from api.web.transaction import reading, writing
 
 router = APIRouter(prefix="/api", tags=["runs"], responses=PROBLEMS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -11,16 +10,17 @@ from sqlalchemy import delete
 from sqlmodel import col, select
 
 import ocore
-from api.data.database import AWAY, clock
+from api.data.database import clock
 from api.data.locks import lock_server
 from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, now
 from api.logs import log
 from api.service.queueing import end, tell
 from api.work import sessions
 from api.work.claims import candidates
-from api.work.lead import leads
 from api.work.outcome import close_steps, failed, give_up
 from api.work.owner import is_dead
+from api.work.upkeep.lead import leads
+from api.work.upkeep.loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,29 +45,15 @@ class Sweeper:
         self._parts = parts
         self._owner = owner
         self._tidied = 0.0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="sweeper", daemon=True)
+        self._loop = Loop("sweeper", self.sweep, parts.settings.sweep_seconds)
 
     def start(self) -> None:
-        """Begin, with a look at once: what a stop left behind is not left waiting."""
-        self._thread.start()
+        """Begin."""
+        self._loop.start()
 
     def stop(self) -> None:
         """End."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _loop(self) -> None:
-        while True:
-            try:
-                self.sweep()
-            except AWAY as error:
-                _log.warning("the database does not answer", error=type(error).__name__)
-            except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
-                _log.exception("a sweep failed")
-            if self._stopping.wait(self._parts.settings.sweep_seconds):
-                return
+        self._loop.stop()
 
     def sweep(self) -> None:
         """Look once."""

@@ -1,0 +1,24 @@
+"""The tables. A change here needs a migration in `migrations/versions`; a test compares the two."""
+
+from api.data.tables.access import Answer, Organization, RevokedToken
+from api.data.tables.columns import UtcDateTime, now
+from api.data.tables.holding import Lead, Session
+from api.data.tables.runs import Event, Run, RunKind, RunState, StepLog
+from api.data.tables.servers import Server, ServerStatus
+
+__all__ = [
+    "Answer",
+    "Event",
+    "Lead",
+    "Organization",
+    "RevokedToken",
+    "Run",
+    "RunKind",
+    "RunState",
+    "Server",
+    "ServerStatus",
+    "Session",
+    "StepLog",
+    "UtcDateTime",
+    "now",
+]

@@ -1,0 +1,19 @@
+"""What the routes declare of answers that are problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.schemas.problems import ProblemOut
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ProblemOut, "description": words}
+    for code, words in {401: "No valid token", 403: "No permission", 422: "A field breaks its rule"}.items()
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemOut, "description": "There is no such thing"}}
+CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemOut, "description": "Not in this state"}}
+BODY: dict[int | str, dict[str, Any]] = {
+    400: {"model": ProblemOut, "description": "The body is not JSON"},
+    413: {"model": ProblemOut, "description": "The body is too large"},
+    415: {"model": ProblemOut, "description": "The body is not declared as JSON"},
+}
