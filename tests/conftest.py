@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 
 import pytest
 
 from tests import hosts
+
+
+def pytest_report_header() -> str:
+    """Say what was tested, which the Python version chooses."""
+    return f"ansible-core {version('ansible-core')}, ansible-runner {version('ansible-runner')}"
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,9 @@ class Player:
         ended = (1, "error")
         try:
             ended = runner.run(folder, environment, self._handle)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it as a failure that says so
+            # pexpect's errors go on for a page.
+            ended = (1, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
         finally:
             self._ended.put(ended)
 

@@ -69,6 +69,7 @@ def test_a_server_that_was_never_provisioned_is_left_alone(host: Host, before: t
     assert (lines(host, STATE), lines(host, IN_DOCKER)) == before
 
 
+@pytest.mark.slow
 def test_a_docker_that_is_stopped_keeps_the_manifest(host: Host, before: tuple[list[str], list[str]]) -> None:
     """What is in Docker cannot go without it: the notes say so, and the manifest tells of it, and of nothing else.
 
@@ -91,6 +92,7 @@ def test_a_docker_that_is_stopped_keeps_the_manifest(host: Host, before: tuple[l
     assert [line.split()[0] for line in left] == ["/var/lib/ocore/manifest.json"]
 
 
+@pytest.mark.slow
 def test_cleaning_up_again_finishes_the_work(host: Host, before: tuple[list[str], list[str]]) -> None:
     """Once Docker is back all of ours goes, and all of somebody else's is as it was."""
     # On a fast machine the tests before have started Docker oftener than systemd allows within a minute.

@@ -236,6 +236,7 @@ def _stop_anywhere(apart: Apart, host: Host, clean: set[str], way: str, moment: 
     _assert_next_succeeds(apart, host, clean)
 
 
+@pytest.mark.slow
 def test_a_package_that_was_half_installed_is_finished(full: Apart, host: Host, clean: set[str]) -> None:
     """A dpkg that is killed between unpacking and configuring is finished by the next run, which says so."""
     host.write(SLOW_DPKG, f'#!/bin/sh\ncase "$*" in *--configure*) {LONG} ;; esac\nexec dpkg "$@"\n', mode="0755")

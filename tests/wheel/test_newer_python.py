@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 NEWER_ANSIBLE = "2.21."
 
 
-@pytest.mark.parametrize("version", ["3.12", pytest.param("3.13", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_a_host_is_validated(version: str, wheel: Path, host: Host, tmp_path: Path) -> None:
     """Validation of a real host works with this Python and the Ansible that is pinned for it."""
     python = installing.find_python(version)
