@@ -93,7 +93,8 @@ def _check_ipv6(text: str) -> str:
         raise ConfigError("host", _HOST_RULE) from None
     if address.scope_id is not None:
         raise ConfigError("host", "an IPv6 address must have no zone")
-    return str(address)
+    # As RFC 5952 (section 5) recommends; str() writes it so from Python 3.13 on, and otherwise before.
+    return f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped is not None else str(address)
 
 
 def _check_name(name: str) -> str:
