@@ -54,7 +54,8 @@ class Settings(BaseSettings):
     )
     queue_url: str = Field(
         "",
-        description="Where Huey's queue is: `redis://HOST:PORT/N`; empty: the SQLite file queue.db in home.",
+        description="Where Huey's queue is: `redis://HOST:PORT/N`, or `postgresql://…` as the database; empty: the "
+        "SQLite file queue.db in home.",
         repr=False,
     )
     host: str = Field("127.0.0.1", description="Address that the API listens at.")

@@ -7,27 +7,21 @@ twice or come from anybody: nothing is lost, done twice or believed.
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from huey import Huey
 from huey.consumer import Consumer
 from huey.registry import Message
 from huey.serializer import Serializer
-from huey.storage import RedisStorage, SqliteStorage
-from redis import ConnectionPool
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from api.logs import log
+from api.work.storages import Tables, storage
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
     from api.settings import Settings
 
-FILE: Final = "queue.db"
 _NAME: Final = "ocore"
 _TASK: Final = "ring"
 # Seconds between two looks into a queue that cannot wake its readers.
@@ -50,55 +44,16 @@ class _Rings(Serializer):  # type: ignore[misc]
         return Message(id=str(uuid.uuid4()), name=self._name, args=(), kwargs={}, retries=0, retry_delay=0)
 
 
-class _File(SqliteStorage):  # type: ignore[misc]
-    """Huey's SQLite storage, which also works on after its file was taken away."""
-
-    _conn: sqlite3.Connection | None
-    _seen: tuple[int, int] | None = None
-
-    @property
-    def conn(self) -> sqlite3.Connection:
-        """The connection; a new one, to a new file, where the old file is gone."""
-        if self._conn is not None and not self._is_there():
-            self._conn.close()
-            self._conn = None
-        if self._conn is None:
-            self._conn = self._create_connection()
-            for statement in self.ddl:
-                self._conn.execute(statement)
-            self._seen = _identity(self.filename)
-        return self._conn
-
-    def _is_there(self) -> bool:
-        return self._seen in {None, _identity(self.filename)}
-
-
-def _identity(file: str) -> tuple[int, int] | None:
-    try:
-        found = Path(file).stat()
-    except OSError:
-        return 0, 0
-    return found.st_dev, found.st_ino
-
-
 class Bell:
     """The doorbell: rings, and has workers that answer."""
 
     def __init__(self, settings: Settings) -> None:
-        storage: dict[str, Any]
-        if settings.queue_url:
-            # A queue that is away must not hold up who rings: the sweeper rings again.
-            pool = ConnectionPool.from_url(
-                settings.queue_url, socket_connect_timeout=2, socket_timeout=5, retry=Retry(NoBackoff(), 1)
-            )
-            storage = {"storage_class": RedisStorage, "connection_pool": pool}
-        else:
-            settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            storage = {"storage_class": _File, "filename": str(settings.home / FILE)}
-        self._huey = Huey(_NAME, results=False, serializer=_Rings(f"{__name__}.{_TASK}"), **storage)
+        self._huey = Huey(_NAME, results=False, serializer=_Rings(f"{__name__}.{_TASK}"), **storage(settings))
         self._answer: Callable[[], None] | None = None
         self._task = self._huey.task(name=_TASK)(self._ring)
         self._task.task_class.__module__ = __name__
+        if isinstance(self._huey.storage, Tables):
+            self._huey.on_shutdown(name="leave")(self._huey.storage.leave)
 
     def _ring(self) -> None:
         if self._answer is not None:

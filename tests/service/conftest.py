@@ -8,7 +8,7 @@ import pytest
 
 from api.parts import ENCRYPTION, TOKEN, keyring
 from api.settings import Settings
-from tests.service.storages import NAMES, Missing, Servers
+from tests.service.storages import ALONE, NAMES, Missing, Servers
 from tests.service.support import Service, opened
 
 if TYPE_CHECKING:
@@ -33,7 +33,20 @@ def servers() -> Iterator[Servers]:
         yield found
 
 
-@pytest.fixture(params=NAMES)
+# The tests of the queue: these, and no others, are also run with PostgreSQL as the queue, among the slow ones.
+_OF_THE_QUEUE = frozenset({"test_cancel", "test_claims", "test_ends", "test_fencing", "test_life", "test_sweep"})
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have each test that names no storage run once on each."""
+    chosen = [mark for mark in metafunc.definition.iter_markers("parametrize") if mark.args[0] == "storage"]
+    if "storage" in metafunc.fixturenames and not chosen:
+        of_the_queue = metafunc.module.__name__.rpartition(".")[2] in _OF_THE_QUEUE
+        also = [pytest.param(ALONE, marks=pytest.mark.slow)] if of_the_queue else []
+        metafunc.parametrize("storage", [*NAMES, *also], indirect=True)
+
+
+@pytest.fixture
 def storage(request: pytest.FixtureRequest) -> str:
     """Return the name of a storage."""
     name: str = request.param

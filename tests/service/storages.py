@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMES = ("sqlite", "postgres")
+# PostgreSQL for the data and for the queue: what it does otherwise than the others is in the queue.
+ALONE = "postgres-alone"
 SECONDS = 30.0
 _USER = "postgres"
 
@@ -186,7 +188,7 @@ class Servers:
             yield {}
             return
         with self.database() as database:
-            yield {"OCORE_DATABASE_URL": database, "OCORE_QUEUE_URL": self.queue()}
+            yield {"OCORE_DATABASE_URL": database, "OCORE_QUEUE_URL": database if storage == ALONE else self.queue()}
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:

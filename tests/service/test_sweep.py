@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import redis
 from sqlalchemy import func
@@ -14,10 +15,10 @@ from sqlmodel import SQLModel, select
 
 from api.data.tables import Answer, Event, Lead, RevokedToken, Run, RunKind, RunState, Server, StepLog, now
 from api.data.tables import Session as Slot
-from api.work.bell import FILE
 from api.work.claims import Claim, claim
 from api.work.owner import is_dead, new_owner
 from api.work.recorder import RowRecorder
+from api.work.storages import FILE, PREFIX
 from api.work.upkeep.sweeper import Sweeper, tidy
 from ocore.testing import ReplayTransport
 from tests.service.pausing import Pausing
@@ -75,7 +76,11 @@ def ring(service: Service, times: int = 1) -> None:
 
 def wipe(service: Service) -> None:
     """Take the queue's storage away."""
-    if service.settings.queue_url:
+    if service.settings.queue_url.startswith("postgresql"):
+        with psycopg.connect(service.settings.queue_url) as connection:
+            for name in ("task", "schedule", "kv", "counter"):
+                connection.execute(f"DROP TABLE IF EXISTS {PREFIX}_{name}")  # type: ignore[arg-type]
+    elif service.settings.queue_url:
         with redis.Redis.from_url(service.settings.queue_url) as client:
             for key in client.scan_iter("huey.*"):
                 client.delete(key)
