@@ -19,6 +19,9 @@ class Recorder(Protocol):
     half configured.
     """
 
+    def address_found(self, address: str) -> None:
+        """Take note of the address that the run goes to, an SSH server at it; raising here stops the run at once."""
+
     def host_key_seen(self, key: HostKey) -> None:
         """Take note of the server's key, before any credential is sent; raising here stops the run at once."""
 
@@ -37,6 +40,9 @@ class Recorder(Protocol):
 
 class NullRecorder:
     """Takes note of nothing. Also a base for recorders that care about some of it."""
+
+    def address_found(self, address: str) -> None:
+        """Do nothing."""
 
     def host_key_seen(self, key: HostKey) -> None:
         """Do nothing."""

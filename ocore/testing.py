@@ -8,6 +8,8 @@ by running once against a real server through `RecordingTransport`.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -36,25 +38,37 @@ class ReplayTransport:
 
     """
 
-    def __init__(self, recording: Path | Iterable[str], *, hang: bool = False) -> None:
-        """Take a recording: a file, or its lines. With `hang`, a run finds no end and waits until it is stopped."""
+    def __init__(self, recording: Path | Iterable[str], *, hang: bool = False, own_keys: bool = False) -> None:
+        """Take a recording: a file, or its lines.
+
+        With `hang`, a run finds no end and waits until it is stopped. With `own_keys`, each address and port shows a
+        host key of its own, as machines do, and not the recorded one.
+        """
         lines = recording.read_text(encoding="utf-8").splitlines() if isinstance(recording, Path) else list(recording)
         first, *self._answers = [json.loads(line) for line in lines]
         self._key = HostKey.parse(first["host_key"])
         self._hang = hang
+        self._own_keys = own_keys
         self.orders: list[dict[str, Any]] = []
 
     def resolve(self, server: Server, allow: Reach) -> str | Failure:  # noqa: ARG002 - nothing is reached
         """Return the host itself."""
         return server.host
 
-    def host_key(self, server: Server, where: str) -> HostKey | Failure:  # noqa: ARG002 - as recorded
-        """Return the recorded key."""
-        return self._key
+    def host_key(self, server: Server, where: str) -> HostKey | Failure:
+        """Return the recorded key, or the address' own."""
+        return _key_of(f"{where} {server.port}") if self._own_keys else self._key
 
     def start(self, server: Server) -> Process:  # noqa: ARG002 - as recorded
         """Start to play the recording."""
         return _ReplayedProcess(self._answers, self.orders, hang=self._hang)
+
+
+def _key_of(machine: str) -> HostKey:
+    """Return a key that is always the same for the same machine; nobody has the private one."""
+    name, point = b"ssh-ed25519", hashlib.sha256(machine.encode()).digest()
+    blob = b"".join(len(part).to_bytes(4, "big") + part for part in (name, point))
+    return HostKey(name.decode(), base64.b64encode(blob).decode())
 
 
 class _ReplayedProcess:

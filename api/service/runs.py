@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 from sqlmodel import col
 
 import ocore
+from api.data import machines
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, now
 from api.errors import Problem
+from api.service import mapping
 from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
-    from api.schemas.runs import RunCreate
+    from api.schemas.runs import RunCreate, RunOut
     from api.service.scope import Scope
 
 _CHOSEN: Final = tuple(step.name for step in ocore.STEPS if not step.validates)
@@ -76,6 +78,14 @@ def _settle(server: Server) -> None:
         server.status, server.status_code = ServerStatus.ERROR, ocore.ErrorCode.CANCELLED
         server.status_message = "The run was cancelled before it began. Retry the server when you like."
         server.updated_at = now()
+
+
+def shown(scope: Scope, run: Run) -> RunOut:
+    """Return a run as it is told; one that waits says what for, where that is not only a worker."""
+    told = mapping.run_out(run)
+    if run.state == RunState.QUEUED and machines.is_taken(scope.session, run.server_id):
+        told.message = machines.WAITS
+    return told
 
 
 def listed(scope: Scope, name: str) -> list[Run]:

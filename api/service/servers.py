@@ -95,6 +95,7 @@ def _take(parts: Parts, server: Server, new: dict[str, object], host: str, port:
     if (host, port) != (server.host, server.port):
         credentials.rebind_key(server, parts.seal, host, port)
         _clear_pin(server)
+        server.address = server.shown_key = None
         # It is another machine, as far as we know.
         server.provisioned = False
     for field in ("name", "ssh_user", "auth_method", "max_ssh_sessions", "description", "proxy_type"):

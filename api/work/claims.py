@@ -11,6 +11,7 @@ from sqlalchemy import func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
+from api.data import machines
 from api.data.database import clock
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 # How many runs of one organization are looked at: another worker may be faster with the first.
 _EACH = 8
+
+
+class Taken(Exception):  # noqa: N818 - reads as what happened
+    """Another run is at work on the machine; this transaction is to be undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,9 @@ def candidates(session: Session) -> list[str]:
     place = func.row_number().over(partition_by=col(Run.organization_id), order_by=col(Run.id)).label("place")
     waiting = (
         select(col(Run.id), col(Run.organization_id), place)
+        .join(Server, col(Server.id) == col(Run.server_id))
         .where(col(Run.state) == RunState.QUEUED, may, col(Run.server_id).not_in(busy), col(Run.server_id).not_in(full))
+        .where(~machines.taken())
         .subquery()
     )
     rows = session.execute(
@@ -68,7 +75,7 @@ def claim(database: Database, owner: str, settings: Settings) -> Claim | None:
         try:
             with database.write() as session:
                 taken = _take(session, name, owner, settings)
-        except IntegrityError:  # another worker was faster with a run of the same server
+        except (IntegrityError, Taken):  # another worker was faster with a run of the same server or machine
             continue
         if taken is not None:
             return taken
@@ -100,6 +107,8 @@ def _take(session: Session, name: str, owner: str, settings: Settings) -> Claim 
     if taken.rowcount != 1:  # type: ignore[attr-defined]
         sessions.give_back(session, run.id)
         return None
+    if not machines.hold(session, run.id, machines.names(server)):
+        raise Taken
     session.refresh(run)
     _show(server, run)
     server.updated_at = moment

@@ -9,7 +9,7 @@ from api.data.tables import RunKind
 from api.logs import log
 from api.service.mapping import library_server
 from api.work.outcome import Done
-from api.work.recorder import Fenced, Overtaken
+from api.work.recorder import Fenced, Occupied, Overtaken
 
 if TYPE_CHECKING:
     import threading
@@ -34,15 +34,22 @@ def carry_out(
         with_what = {"recorder": recorder, "cancel": cancel, "transport": transport}
         return _KINDS[RunKind(claim.run.kind)](parts, claim, server, with_what)
     except ocore.RecorderError as error:
-        if isinstance(error.__cause__, Fenced):
-            return None
-        if isinstance(error.__cause__, Overtaken):
-            return Done(ocore.Failure(ocore.ErrorCode.CANCELLED, "Stopped, since the connection was changed."))
-        _log.error("the progress of a run could not be written", error=repr(error.__cause__))
-        return Done(_internal("The run's progress could not be written."))
+        return _stopped(error)
     except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
         _log.exception("a run failed in a way that was not expected")
         return Done(_internal("oCore itself failed; its log tells more."))
+
+
+def _stopped(error: ocore.RecorderError) -> Done | None:
+    """Return what it means that our recorder stopped the run."""
+    if isinstance(error.__cause__, Fenced):
+        return None
+    if isinstance(error.__cause__, Overtaken):
+        return Done(ocore.Failure(ocore.ErrorCode.CANCELLED, "Stopped, since the connection was changed."))
+    if isinstance(error.__cause__, Occupied):
+        return Done(occupied=True)
+    _log.error("the progress of a run could not be written", error=repr(error.__cause__))
+    return Done(_internal("The run's progress could not be written."))
 
 
 def _internal(words: str) -> ocore.Failure:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlmodel import col, select
 
 import ocore
+from api.data import machines
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, StepLog, now
 from api.logs import log
@@ -44,6 +45,7 @@ class Done:
     notes: tuple[str, ...] = ()
     isolation: str = ""
     result: dict[str, Any] | None = None
+    occupied: bool = False  # by another run, which is at work on the same machine
 
     @property
     def cancelled(self) -> bool:
@@ -59,10 +61,13 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
         if run is None or server is None:
             return False
         sessions.give_back(session, run.id)
-        close_steps(session, run.id, "The run ended.")
+        machines.let_go(session, run.id)
+        close_steps(session, run.id, machines.WAITS if done.occupied else "The run ended.")
         run.isolation, run.result = done.isolation, done.result
         if done.cancelled and reason == HANDOVER:
             give_up(session, server, run, "Handed over: its worker was stopped.", counts=False)
+        elif done.occupied:
+            give_up(session, server, run, machines.WAITS, counts=False)
         elif _is_worth_another_try(run, done, parts.settings):
             _put_off(server, run, done)
         else:

@@ -12,6 +12,7 @@ from sqlalchemy import func, update
 from sqlmodel import col, select
 
 import ocore
+from api.data import machines
 from api.data.database import AWAY
 from api.data.locks import lock_server
 from api.data.tables import Event, Run, RunKind, Server, ServerStatus, StepLog, now
@@ -47,6 +48,10 @@ class Overtaken(Exception):  # noqa: N818 - reads as what happened
     """The run is ours, but about a connection that the server has no more; nothing was written."""
 
 
+class Occupied(Exception):  # noqa: N818 - reads as what happened
+    """The run is ours, but another one is at work on the machine that this one has found."""
+
+
 class RowRecorder:
     """Writes what one run tells."""
 
@@ -61,9 +66,15 @@ class RowRecorder:
 
     # --- what the library tells ---------------------------------------------------------------------------------------
 
+    def address_found(self, address: str) -> None:
+        """Take the machine that is there, unless another run has it."""
+        where = machines.plain(address)
+        self._occupy(machines.at(where, self._claim.server.port), "address", where)
+
     def host_key_seen(self, key: ocore.HostKey) -> None:
         """Pin the key before any credential is sent; it must be the one that is pinned by now."""
         self._event("hostKey", {"type": key.type, "fingerprint": key.fingerprint})
+        self._occupy(key.fingerprint, "shown_key", key.fingerprint)
         self._write(lambda session, server: self._pin(session, server, key))
 
     def step_started(self, step: str, at: datetime) -> None:
@@ -181,6 +192,22 @@ class RowRecorder:
     def _current(self, server: Server | None) -> Server | None:
         """Return the server, if what this run finds out is still about it as it is now."""
         return server if server is not None and server.generation == self._claim.run.generation else None
+
+    def _occupy(self, name: str, column: str, value: str) -> None:
+        """Keep what the machine is known by, also where another run has it: so this one waits for that one's end."""
+        held = False
+
+        def take(session: Session, server: Server | None) -> None:
+            nonlocal held
+            current = self._current(server)
+            if current is not None:
+                setattr(current, column, value)
+                session.add(current)
+            held = machines.hold(session, self._claim.id, [name])
+
+        self._write(take)
+        if not held:
+            raise Occupied
 
     def _pin(self, session: Session, server: Server | None, key: ocore.HostKey) -> None:
         """Pin a first key; who sees another one than what was pinned meanwhile stops here."""

@@ -91,6 +91,8 @@ class Tables(PostgresStorage):  # type: ignore[misc]
     database that is away keeps nobody from starting, and one that was emptied is used again.
     """
 
+    _conn: psycopg.Connection[Any] | None
+
     def __init__(self, name: str, *, dsn: str) -> None:
         self._closed = False
         self._away_until = 0.0

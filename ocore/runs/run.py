@@ -165,6 +165,8 @@ class Run:
             if isinstance(found, Failure):
                 raise Stopped(found)
             self._where = found
+            self._ledger.tell(lambda recorder: recorder.address_found(found))
+            self._stop_if_broken()
             self._stop.check()
             self._key = self._trusted_key()
             self._stop.check()

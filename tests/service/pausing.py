@@ -30,7 +30,7 @@ class Pausing(ReplayTransport):
 
     def __init__(self, name: str = "bare", after: int = MIDWAY, *, pace: float = 0) -> None:
         """Take the name of a recording, how many answers come before the pause, and the seconds between answers."""
-        super().__init__(RECORDINGS / f"{name}.jsonl")
+        super().__init__(RECORDINGS / f"{name}.jsonl", own_keys=True)
         self.after = after
         self.pace = pace
         self.started = 0

@@ -138,7 +138,7 @@ class Service:
 
 def recording(name: str, **options: Any) -> ReplayTransport:
     """Return a transport that plays one of the recordings of the unit tests."""
-    return ReplayTransport(RECORDINGS / f"{name}.jsonl", **options)
+    return ReplayTransport(RECORDINGS / f"{name}.jsonl", own_keys=True, **options)
 
 
 @contextlib.contextmanager

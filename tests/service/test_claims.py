@@ -28,7 +28,8 @@ def queue(service: Service, count: int, organization: str = "one", **columns: ob
     with service.parts.database.write() as session:
         for number in range(count):
             values = {"ssh_user": "root", "auth_method": "key", "max_ssh_sessions": 5, "proxy_type": "none", **columns}
-            server = Server(organization_id=whose, name=f"s{number}", host=f"s{number}.example", port=22, **values)
+            host = f"s{number}.{organization}.example"
+            server = Server(organization_id=whose, name=f"s{number}", host=host, port=22, **values)
             session.add(server)
             session.flush()
             made.append(a_run(server))

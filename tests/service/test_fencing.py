@@ -281,7 +281,7 @@ def test_a_new_key_overtakes_a_run_too(service: Service) -> None:
     """A credential that is sent counts as a new connection, also where it is the same."""
     made = service.create()
     lines = (RECORDINGS / "bare.jsonl").read_text(encoding="utf-8").splitlines()
-    endless = ocore.testing.ReplayTransport(lines[:80], hang=True)
+    endless = ocore.testing.ReplayTransport(lines[:80], hang=True, own_keys=True)
     with service.worker(endless):
         wait_for(lambda: service.get(made["id"])["provisioningStep"] == "docker", "it goes on")
         service.call("PUT", f"/api/servers/{made['id']}", json={"sshPrivateKey": private_key("ed25519")})

@@ -2,7 +2,7 @@
 
 from api.data.tables.access import Answer, Organization, RevokedToken
 from api.data.tables.columns import UtcDateTime, now
-from api.data.tables.holding import Lead, Session
+from api.data.tables.holding import Lead, MachineHold, Session
 from api.data.tables.runs import Event, Run, RunKind, RunState, StepLog
 from api.data.tables.servers import Server, ServerStatus
 
@@ -10,6 +10,7 @@ __all__ = [
     "Answer",
     "Event",
     "Lead",
+    "MachineHold",
     "Organization",
     "RevokedToken",
     "Run",

@@ -49,8 +49,7 @@ def long_text(default: str = "") -> Any:
     return Field(default=default, sa_column=Column(Text(), nullable=False))
 
 
-def belongs_to(table: str, *, primary: bool = False) -> Any:
+def belongs_to(table: str, *, primary: bool = False, index: bool = False) -> Any:
     """Declare a column that goes with a row of another table."""
-    return Field(
-        sa_column=Column(Text(), ForeignKey(f"{table}.id", ondelete="CASCADE"), nullable=False, primary_key=primary)
-    )
+    key = ForeignKey(f"{table}.id", ondelete="CASCADE")
+    return Field(sa_column=Column(Text(), key, nullable=False, primary_key=primary, index=index))

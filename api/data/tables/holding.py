@@ -1,4 +1,4 @@
-"""Tables of who holds what: connections to servers, and what only one process may do."""
+"""Tables of who holds what: connections to servers, machines, and what only one process may do."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ class Session(SQLModel, table=True):
     id: str = Field(primary_key=True)
     server_id: str = belongs_to("server")
     until: datetime = moment(nullable=False)
+
+
+class MachineHold(SQLModel, table=True):
+    """What a machine is known by on which a run is at work."""
+
+    __tablename__ = "machine_hold"
+
+    name: str = Field(primary_key=True)
+    run_id: str = belongs_to("run", index=True)
 
 
 class Lead(SQLModel, table=True):

@@ -59,6 +59,9 @@ class Server(SQLModel, table=True):
     host_key: str | None = Field(default=None, sa_column=Column(Text(), nullable=True))
     host_key_epoch: int = 0
     expected_fingerprint: str | None = None
+    # By what its machine is known, whoever else has it: the address last resolved to, and the key last shown.
+    address: str | None = None
+    shown_key: str | None = None
 
     os_name: str | None = None
     os_version: str | None = None

@@ -24,7 +24,7 @@ def create_run(parts: TheParts, caller: Manager, id: str, body: RunCreate, respo
     """Queue a run: `provision` (all steps or some, with `force` also those that are so), `validate` or `drift`."""
 
     def use(scope: Scope) -> RunOut:
-        return mapping.run_out(runs.create(scope, id, body, caller.subject))
+        return runs.shown(scope, runs.create(scope, id, body, caller.subject))
 
     made = writing(parts.database, caller, use)
     parts.bell.ring()
@@ -37,7 +37,7 @@ def list_runs(parts: TheParts, caller: Viewer, id: str) -> RunList:  # noqa: A00
     """Return a server's runs, newest first."""
 
     def use(scope: Scope) -> RunList:
-        return RunList(runs=[mapping.run_out(one) for one in runs.listed(scope, id)])
+        return RunList(runs=[runs.shown(scope, one) for one in runs.listed(scope, id)])
 
     return reading(parts.database, caller, use)
 
@@ -57,13 +57,13 @@ def get_drift(parts: TheParts, caller: Viewer, id: str) -> DriftOut:  # noqa: A0
 @router.get("/runs/{id}", operation_id="getRun", responses=NOT_FOUND)
 def get_run(parts: TheParts, caller: Viewer, id: str) -> RunOut:  # noqa: A002 - as the seed names it
     """Return a run."""
-    return reading(parts.database, caller, lambda scope: mapping.run_out(scope.run(id)))
+    return reading(parts.database, caller, lambda scope: runs.shown(scope, scope.run(id)))
 
 
 @router.post("/runs/{id}/cancel", status_code=202, operation_id="cancelRun", responses=NOT_FOUND | CONFLICT)
 def cancel_run(parts: TheParts, caller: Manager, id: str) -> RunOut:  # noqa: A002 - as the seed names it
     """Stop a run: one that waits at once, one that goes on within seconds, here and on the server."""
-    return writing(parts.database, caller, lambda scope: mapping.run_out(runs.cancel(scope, id, caller.subject)))
+    return writing(parts.database, caller, lambda scope: runs.shown(scope, runs.cancel(scope, id, caller.subject)))
 
 
 @router.get(

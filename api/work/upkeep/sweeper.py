@@ -10,6 +10,7 @@ from sqlalchemy import delete
 from sqlmodel import col, select
 
 import ocore
+from api.data import machines
 from api.data.database import clock
 from api.data.locks import lock_server
 from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, now
@@ -103,6 +104,7 @@ def reap(session: Session, name: str, most: int) -> None:
     if run.lease_until is not None and run.lease_until >= clock(session) and not is_dead(run.lease_owner):
         return  # it was only slow
     sessions.give_back(session, run.id)
+    machines.let_go(session, run.id)
     close_steps(session, run.id, "Interrupted: its worker was lost.")
     if run.attempt < most:
         give_up(session, server, run, _LOST, counts=True)
