@@ -25,6 +25,7 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
     "busy": (409, "A run is under way or waiting", "Wait for it, or cancel it."),
     "not_failed": (409, "There is nothing to retry", "To bring the server up to date, use POST /servers/{id}/runs."),
     "run_ended": (409, "The run has ended", "Only a run that waits or goes on can be cancelled."),
+    "batch_ended": (409, "The batch has ended", "Only a batch whose runs wait or go on can be cancelled."),
     "not_cancellable": (
         409,
         "This run is not to be cancelled",

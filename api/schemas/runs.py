@@ -32,6 +32,7 @@ class RunOut(Answer):
     error_code: str
     message: str
     created_by: str
+    batch_id: str | None
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None

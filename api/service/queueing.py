@@ -32,7 +32,14 @@ def _in(session: Session, server: Server, state: RunState) -> Run | None:
 
 
 def enqueue(
-    session: Session, server: Server, kind: RunKind, by: str, *, force: bool = False, steps: Sequence[str] = ()
+    session: Session,
+    server: Server,
+    kind: RunKind,
+    by: str,
+    *,
+    force: bool = False,
+    steps: Sequence[str] = (),
+    batch: str | None = None,
 ) -> Run:
     """Queue a run for a server; one that waits is replaced, since this one knows more."""
     replaced = waiting(session, server)
@@ -50,6 +57,7 @@ def enqueue(
         force=force,
         steps=list(steps),
         created_by=by,
+        batch_id=batch,
     )
     session.add(run)
     session.flush()

@@ -10,7 +10,7 @@ import ocore
 from api.data import machines
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, now
 from api.errors import Problem
-from api.service import mapping
+from api.service import batching, mapping
 from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ _CHOSEN: Final = tuple(step.name for step in ocore.STEPS if not step.validates)
 _MOST: Final = 200
 
 
-def create(scope: Scope, name: str, body: RunCreate, by: str) -> Run:
-    """Queue a run that somebody asks for."""
-    _check(body)
+def create(scope: Scope, name: str, body: RunCreate, by: str, *, batch: str | None = None) -> Run:
+    """Queue a run that somebody asks for, alone or in a batch."""
+    check(body)
     server = scope.server(name, lock=True)
     if server.status == ServerStatus.REMOVING:
         raise Problem("removing")
@@ -34,10 +34,12 @@ def create(scope: Scope, name: str, body: RunCreate, by: str) -> Run:
         raise Problem("busy", f"The server is {server.status}, and a run of it waits or goes on.")
     if server.status == ServerStatus.PENDING and running(scope.session, server) is not None:
         raise Problem("busy", "The run before this one is still ending.")
-    return enqueue(scope.session, server, RunKind(body.kind), by, force=body.force, steps=body.steps)
+    kind = RunKind(body.kind)
+    return enqueue(scope.session, server, kind, by, force=body.force, steps=body.steps, batch=batch)
 
 
-def _check(body: RunCreate) -> None:
+def check(body: RunCreate) -> None:
+    """Raise `invalid` where the parts of a request do not go together."""
     errors = [
         (f"/steps/{index}", f"must be one of {', '.join(_CHOSEN)}")
         for index, step in enumerate(body.steps)
@@ -83,8 +85,11 @@ def _settle(server: Server) -> None:
 def shown(scope: Scope, run: Run) -> RunOut:
     """Return a run as it is told; one that waits says what for, where that is not only a worker."""
     told = mapping.run_out(run)
-    if run.state == RunState.QUEUED and machines.is_taken(scope.session, run.server_id):
-        told.message = machines.WAITS
+    if run.state == RunState.QUEUED:
+        if machines.is_taken(scope.session, run.server_id):
+            told.message = machines.WAITS
+        elif batching.waits(scope.session, run):
+            told.message = batching.WAITS
     return told
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from sqlmodel import col, select
 
 from api.data.locks import locking
-from api.data.tables import Run, Server
+from api.data.tables import Batch, Run, Server
 from api.errors import Problem
 from api.ids import is_id
 
@@ -43,6 +43,10 @@ class Scope:
     def servers(self) -> SelectOfScalar[Server]:
         """Return the query for all servers."""
         return select(Server).where(col(Server.organization_id) == self.organization)
+
+    def batches(self) -> SelectOfScalar[Batch]:
+        """Return the query for all batches."""
+        return select(Batch).where(col(Batch.organization_id) == self.organization)
 
     def runs(self) -> SelectOfScalar[Run]:
         """Return the query for all runs."""

@@ -15,6 +15,7 @@ from api.data import machines
 from api.data.database import clock
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus
+from api.service import batching
 from api.work import sessions
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def candidates(session: Session) -> list[str]:
         select(col(Run.id), col(Run.organization_id), place)
         .join(Server, col(Server.id) == col(Run.server_id))
         .where(col(Run.state) == RunState.QUEUED, may, col(Run.server_id).not_in(busy), col(Run.server_id).not_in(full))
-        .where(~machines.taken())
+        .where(~machines.taken(), batching.lets_start())
         .subquery()
     )
     rows = session.execute(
@@ -87,7 +88,7 @@ def _take(session: Session, name: str, owner: str, settings: Settings) -> Claim 
     server = lock_server(session, run.server_id) if run else None
     if run is None or server is None:
         return None
-    if not sessions.take(session, server, run.id, settings.lease_seconds):
+    if not batching.take_place(session, run) or not sessions.take(session, server, run.id, settings.lease_seconds):
         return None
     moment = clock(session)
     taken = session.execute(

@@ -13,6 +13,7 @@ from api.data import machines
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, StepLog, now
 from api.logs import log
+from api.service import batching
 from api.service.queueing import end, enqueue, waiting
 from api.work import sessions
 from api.work.recorder import held_run
@@ -72,6 +73,7 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
             _put_off(server, run, done)
         else:
             _conclude(session, parts.settings, server, run, done, reason)
+        batching.ended(session, run)
         recorder.write_last(session, run)
         session.add(run)
         session.add(server)

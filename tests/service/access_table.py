@@ -61,11 +61,23 @@ class Call:
     body: dict[str, Any] | None = None
 
 
+def _a_batch(service: Service) -> str:
+    """Return the id of a new batch with a run that waits."""
+    server = service.create()["id"]
+    service.set(server, status=ServerStatus.ACTIVE)
+    service.set_runs(server, state=RunState.SUCCEEDED)
+    return str(service.call("POST", "/api/runs", json={"servers": [server]}).json()["id"])
+
+
 def _call(service: Service, operation: str) -> Call:
     """Prepare what an operation needs: a server of its own, in a state in which it is possible."""
     method, path = operation.split()
     if path == "/api/capacity/size":
         return Call(method, f"{path}?users=1")
+    if path == "/api/runs":
+        return Call(method, path, {"servers": [service.create()["id"]]})
+    if path.startswith("/api/batches/"):
+        return Call(method, path.replace("{id}", _a_batch(service)))
     if "{id}" not in path:
         return Call(method, path, service.body() if method == "POST" else None)
     server = service.create()["id"]

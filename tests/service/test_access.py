@@ -47,6 +47,9 @@ GET    /api/capacity/size                  401 401 401 200 200 200
 GET    /api/runs/{id}                      401 401 401 404 200 200
 POST   /api/runs/{id}/cancel               401 401 401 404 403 202
 GET    /api/runs/{id}/events               401 401 401 404 200 200
+POST   /api/runs                          401 401 401 202 403 202
+GET    /api/batches/{id}                  401 401 401 404 200 200
+POST   /api/batches/{id}/cancel           401 401 401 404 403 202
 GET    /health/live                        200 200 200 200 200 200
 GET    /health/ready                       200 200 200 200 200 200
 """
@@ -247,6 +250,7 @@ def test_an_id_that_is_none_or_unknown_is_a_404(service: Service) -> None:
                 assert problem(answer, 404, "not_found")["detail"] in {
                     "There is no such server.",
                     "There is no such run.",
+                    "There is no such batch.",
                 }
 
 

@@ -188,7 +188,7 @@ def test_a_changed_host_is_known_by_nothing_of_the_old_one(service: Service) -> 
 
 
 def test_many_claimers_never_have_one_machine_twice(service: Service) -> None:
-    """Twenty-five servers on five machines, known by host, by address or by key; eight claim and end as fast as they can."""
+    """Twenty-five servers on five machines, known by host, address or key; eight claim and end as fast as they can."""
     machine_of: dict[str, int] = {}
     for number in range(25):
         machine = number % 5

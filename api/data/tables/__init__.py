@@ -1,6 +1,7 @@
 """The tables. A change here needs a migration in `migrations/versions`; a test compares the two."""
 
 from api.data.tables.access import Answer, Organization, RevokedToken
+from api.data.tables.batches import Batch, BatchStop
 from api.data.tables.columns import UtcDateTime, now
 from api.data.tables.holding import Lead, MachineHold, Session
 from api.data.tables.runs import Event, Run, RunKind, RunState, StepLog
@@ -8,6 +9,8 @@ from api.data.tables.servers import Server, ServerStatus
 
 __all__ = [
     "Answer",
+    "Batch",
+    "BatchStop",
     "Event",
     "Lead",
     "MachineHold",

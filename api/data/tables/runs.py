@@ -65,6 +65,7 @@ class Run(SQLModel, table=True):
     force: bool = False
     steps: list[str] = Field(default_factory=list, sa_column=Column(JSON(), nullable=False))
     created_by: str = ""
+    batch_id: str | None = Field(default=None, index=True)
 
     attempt: int = 0
     # Grows with each claim and each loss: a write that carries an older one is refused.

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete
+from sqlalchemy import and_, delete, or_
 from sqlmodel import col, select
 
 import ocore
 from api.data import machines
 from api.data.database import clock
 from api.data.locks import lock_server
-from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, now
+from api.data.tables import Answer, Batch, BatchStop, Event, RevokedToken, Run, RunKind, RunState, Server, now
+from api.errors import Problem
 from api.logs import log
+from api.service import batches, batching
 from api.service.queueing import end, tell
+from api.service.scope import Scope
 from api.work import sessions
 from api.work.claims import candidates
 from api.work.outcome import close_steps, failed, give_up
@@ -61,6 +65,7 @@ class Sweeper:
         settings = self._parts.settings
         if leads(self._parts.database, _LEAD, self._owner, settings.sweep_seconds * 5):
             self._reap()
+            self._end_batches()
             if time.monotonic() - self._tidied > _TIDY_SECONDS or not self._tidied:
                 self._tidied = time.monotonic()
                 tidy(self._parts)
@@ -78,6 +83,22 @@ class Sweeper:
         for name in lost:
             with self._parts.database.write() as session:
                 reap(session, name, self._parts.settings.max_attempts)
+
+    def _end_batches(self) -> None:
+        """End the runs of batches that were stopped; each in a transaction of its own, as each has a server to lock."""
+        with self._parts.database.read() as session:
+            going = (
+                col(Run.state) == RunState.RUNNING,
+                col(Batch.stopped) == BatchStop.CANCELLED,
+                col(Run.cancel_reason) == "",
+            )
+            query = select(col(Run.id), col(Run.organization_id)).join(Batch, col(Batch.id) == col(Run.batch_id))
+            waits = col(Run.state) == RunState.QUEUED
+            found = session.exec(query.where(col(Batch.stopped) != BatchStop.NOT, or_(waits, and_(*going)))).all()
+        for name, organization in found:
+            # A server may be gone by now, with its run.
+            with suppress(Problem), self._parts.database.write() as session:
+                batches.end_run(Scope(session, organization), name)
 
     def _ring(self) -> None:
         """Ring for runs that may start, unless somebody is about to hear of them anyway."""
@@ -110,6 +131,7 @@ def reap(session: Session, name: str, most: int) -> None:
         give_up(session, server, run, _LOST, counts=True)
     else:
         _fail(session, server, run)
+    batching.ended(session, run)
     _log.warning("a run lost its worker", run=run.id, server=server.id, attempt=run.attempt, state=run.state)
     session.add(run)
     session.add(server)
@@ -136,11 +158,13 @@ def tidy(parts: Parts) -> None:
     old_events = moment - timedelta(days=settings.events_days)
     old_logs = moment - timedelta(days=settings.logs_days)
     old_answers = moment - timedelta(hours=settings.idempotency_hours)
+    in_batch = select(col(Run.batch_id)).where(col(Run.batch_id).is_not(None))
     # A run takes its events and its log with it.
     aged = select(Run.id).where(col(Run.finished_at) < old_logs)
     _in_portions(parts, aged, lambda runs: delete(Run).where(col(Run.id).in_(runs)))
     for what in (
         delete(Answer).where(col(Answer.created_at) < old_answers),
+        delete(Batch).where(col(Batch.created_at) < old_logs, col(Batch.id).not_in(in_batch)),
         delete(RevokedToken).where(col(RevokedToken.expires_at) < moment),
     ):
         with parts.database.write() as session:
