@@ -94,6 +94,11 @@ class Settings(BaseSettings):
     monitor_rate: float = Field(3, gt=0, le=20, description="The most probes that begin in a second.")
     monitor_misses: int = Field(2, ge=1, description="Misses in a row that make a server `unreachable`.")
 
+    drift_interval_hours: float = Field(
+        0, ge=0, le=8784, description="Hours between two looks at an active server's drift; 0: only where asked for."
+    )
+    drift_at_once: int = Field(2, ge=1, le=256, description="The most of these looks that wait or go on at one time.")
+
     # Keeping
     events_days: float = Field(30, gt=0, description="Days that the events of runs are kept.")
     logs_days: float = Field(365, gt=0, description="Days that runs and their provisioning logs are kept.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from api.data.tables import Event, Run, RunKind, RunState, Server, now
+from api.data.tables import Event, Run, RunKind, RunPriority, RunState, Server, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,7 @@ def enqueue(
     force: bool = False,
     steps: Sequence[str] = (),
     batch: str | None = None,
+    priority: RunPriority = RunPriority.ASKED,
 ) -> Run:
     """Queue a run for a server; one that waits is replaced, since this one knows more."""
     replaced = waiting(session, server)
@@ -58,6 +59,7 @@ def enqueue(
         steps=list(steps),
         created_by=by,
         batch_id=batch,
+        priority=priority,
     )
     session.add(run)
     session.flush()

@@ -8,7 +8,7 @@ from sqlmodel import col
 
 import ocore
 from api.data import machines
-from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, now
+from api.data.tables import Run, RunKind, RunPriority, RunState, Server, ServerStatus, now
 from api.errors import Problem
 from api.service import batching, mapping
 from api.service.queueing import end, enqueue, running, tell, waiting
@@ -27,10 +27,10 @@ def create(scope: Scope, name: str, body: RunCreate, by: str, *, batch: str | No
     server = scope.server(name, lock=True)
     if server.status == ServerStatus.REMOVING:
         raise Problem("removing")
-    if waiting(scope.session, server) is not None or server.status in {
-        ServerStatus.VALIDATING,
-        ServerStatus.PROVISIONING,
-    }:
+    queued = waiting(scope.session, server)
+    # A look that nobody asked for makes place.
+    is_busy = queued is not None and queued.priority == RunPriority.ASKED
+    if is_busy or server.status in {ServerStatus.VALIDATING, ServerStatus.PROVISIONING}:
         raise Problem("busy", f"The server is {server.status}, and a run of it waits or goes on.")
     if server.status == ServerStatus.PENDING and running(scope.session, server) is not None:
         raise Problem("busy", "The run before this one is still ending.")

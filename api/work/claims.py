@@ -47,25 +47,36 @@ class Claim:
 
 
 def candidates(session: Session) -> list[str]:
-    """Return the runs that may start, the fairest first: whose organization has the fewest going on."""
+    """Return the runs that may start: first what somebody asked for, then the fairest.
+
+    That is the one whose organization has the fewest going on.
+    """
     busy = select(Run.server_id).where(col(Run.state) == RunState.RUNNING)
     moment = clock(session)
     full = sessions.full(moment)
     may = or_(col(Run.start_after).is_(None), col(Run.start_after) <= moment)
-    place = func.row_number().over(partition_by=col(Run.organization_id), order_by=col(Run.id)).label("place")
+    place = (
+        func.row_number()
+        .over(partition_by=col(Run.organization_id), order_by=(col(Run.priority), col(Run.id)))
+        .label("place")
+    )
     waiting = (
-        select(col(Run.id), col(Run.organization_id), place)
+        select(col(Run.id), col(Run.organization_id), col(Run.priority), place)
         .join(Server, col(Server.id) == col(Run.server_id))
         .where(col(Run.state) == RunState.QUEUED, may, col(Run.server_id).not_in(busy), col(Run.server_id).not_in(full))
         .where(~machines.taken(), batching.lets_start())
         .subquery()
     )
     rows = session.execute(
-        select(waiting.c.id, waiting.c.organization_id, waiting.c.place).where(waiting.c.place <= _EACH)
+        select(waiting.c.id, waiting.c.organization_id, waiting.c.priority, waiting.c.place).where(
+            waiting.c.place <= _EACH
+        )
     ).all()
     going = select(col(Run.organization_id)).where(col(Run.state) == RunState.RUNNING)
     load = Counter(session.exec(going).all())
-    return [name for name, _, _ in sorted(rows, key=lambda row: (load[row[1]] + row[2], row[0]))]
+    return [
+        row.id for row in sorted(rows, key=lambda row: (row.priority, load[row.organization_id] + row.place, row.id))
+    ]
 
 
 def claim(database: Database, owner: str, settings: Settings) -> Claim | None:

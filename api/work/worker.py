@@ -17,6 +17,7 @@ from api.work.keeper import LOST, Active, Keeper
 from api.work.outcome import HANDOVER
 from api.work.owner import new_owner
 from api.work.recorder import RowRecorder
+from api.work.upkeep.looks import Looks
 from api.work.upkeep.monitor import Monitor
 from api.work.upkeep.sweeper import Sweeper
 
@@ -42,6 +43,7 @@ class Worker:
         self._keeper = Keeper(parts, self.owner)
         self._sweeper = Sweeper(parts, self.owner)
         self._monitor = Monitor(parts, self.owner, transport) if parts.settings.monitor else None
+        self._looks = Looks(parts, self.owner) if parts.settings.drift_interval_hours else None
         self._consumer = parts.bell.workers(parts.settings.workers, self.answer)
 
     def start(self) -> None:
@@ -49,8 +51,9 @@ class Worker:
         self._keeper.start()
         self._consumer.start()
         self._sweeper.start()
-        if self._monitor is not None:
-            self._monitor.start()
+        for beside in (self._monitor, self._looks):
+            if beside is not None:
+                beside.start()
         _log.info("worker started", owner=self.owner, slots=self._parts.settings.workers)
 
     def stop(self) -> None:
@@ -58,8 +61,9 @@ class Worker:
         with self._claiming:
             self._stopping.set()
         self._consumer.stop_flag.set()
-        if self._monitor is not None:
-            self._monitor.stop()
+        for beside in (self._monitor, self._looks):
+            if beside is not None:
+                beside.stop()
         self._sweeper.stop()
         grace = self._parts.settings.grace_seconds
         if self._keeper.active:

@@ -4,7 +4,7 @@ from api.data.tables.access import Answer, Organization, RevokedToken
 from api.data.tables.batches import Batch, BatchStop
 from api.data.tables.columns import UtcDateTime, now
 from api.data.tables.holding import Lead, MachineHold, Session
-from api.data.tables.runs import Event, Run, RunKind, RunState, StepLog
+from api.data.tables.runs import Event, Run, RunKind, RunPriority, RunState, StepLog
 from api.data.tables.servers import Server, ServerStatus
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RevokedToken",
     "Run",
     "RunKind",
+    "RunPriority",
     "RunState",
     "Server",
     "ServerStatus",

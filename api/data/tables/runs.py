@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from sqlalchemy import JSON, Index, text
@@ -30,6 +30,13 @@ class RunState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class RunPriority(IntEnum):
+    """Which run goes before another: what nobody asked for waits for what somebody did."""
+
+    ASKED = 0
+    BACKGROUND = 1
 
 
 class Run(SQLModel, table=True):
@@ -65,6 +72,7 @@ class Run(SQLModel, table=True):
     force: bool = False
     steps: list[str] = Field(default_factory=list, sa_column=Column(JSON(), nullable=False))
     created_by: str = ""
+    priority: int = Field(default=RunPriority.ASKED, sa_column_kwargs={"server_default": "0"})
     batch_id: str | None = Field(default=None, index=True)
 
     attempt: int = 0

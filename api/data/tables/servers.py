@@ -80,5 +80,6 @@ class Server(SQLModel, table=True):
     last_seen_at: datetime | None = moment()
     misses: int = 0
     probe_at: datetime | None = moment()
+    drift_at: datetime | None = moment(index=True)
     created_at: datetime = made()
     updated_at: datetime = made()

@@ -1,4 +1,4 @@
-"""One run on a machine at a time, and batches."""
+"""One run on a machine at a time, batches, and looks on a schedule."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,9 @@ def upgrade() -> None:
     # Not in batch mode, which makes a table of SQLite anew and so takes along all rows that refer to it.
     op.add_column("server", sa.Column("address", sa.String(), nullable=True))
     op.add_column("server", sa.Column("shown_key", sa.String(), nullable=True))
+    op.add_column("server", sa.Column("drift_at", UtcDateTime(), nullable=True))
+    op.create_index("ix_server_drift_at", "server", ["drift_at"], unique=False)
+    op.add_column("run", sa.Column("priority", sa.Integer(), server_default="0", nullable=False))
     op.add_column("run", sa.Column("batch_id", sa.String(), nullable=True))
     op.create_index("ix_run_batch_id", "run", ["batch_id"], unique=False)
     op.create_table(
@@ -52,5 +55,8 @@ def downgrade() -> None:
     op.drop_table("machine_hold")
     op.drop_index("ix_run_batch_id", "run")
     op.drop_column("run", "batch_id")
+    op.drop_column("run", "priority")
+    op.drop_index("ix_server_drift_at", "server")
+    op.drop_column("server", "drift_at")
     op.drop_column("server", "shown_key")
     op.drop_column("server", "address")
