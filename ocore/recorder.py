@@ -32,7 +32,7 @@ class Recorder(Protocol):
         """Take note of something that a task reported. Boundaries are never dropped; details may be."""
 
     def step_finished(self, result: StepResult) -> None:
-        """Take note of how a step ended."""
+        """Take note of how a step ended; one that did not run (already so, or not reached) has not begun either."""
 
     def facts(self, specs: HardwareSpecs) -> None:
         """Take note of the hardware, as soon as it is known and again when it was read again."""

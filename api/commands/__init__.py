@@ -87,7 +87,9 @@ def _add_org(subparsers: Any) -> None:
 
 
 def _add_token(subparsers: Any) -> None:
-    group = _parser(subparsers, "token", "issue and revoke tokens").add_subparsers(metavar="WHAT", required=True)
+    group = _parser(subparsers, "token", "issue and revoke tokens, and list the revoked ones").add_subparsers(
+        metavar="WHAT", required=True
+    )
     issue = _parser(group, "issue", "issue a token for an organization", "tokens")
     issue.add_argument("--org", required=True, metavar="NAME", help="the organization")
     issue.add_argument("--subject", default="cli", metavar="TEXT", help="whom it is for (default: cli)")
@@ -99,6 +101,8 @@ def _add_token(subparsers: Any) -> None:
     )
     issue.add_argument("--days", type=int, default=30, help="how many days it lives (default: 30)")
     issue.add_argument("--json", action="store_true", help="say it for a machine")
+    listed = _parser(group, "list", "list the tokens that were taken back and would not have ended yet", "tokens")
+    listed.add_argument("--json", action="store_true", help="say it for a machine")
     revoke = _parser(group, "revoke", "take a token back, at once", "tokens")
     revoke.add_argument(
         "token", metavar="ID", help="its id, as `issue` said it; - to read the token itself from standard input"

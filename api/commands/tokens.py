@@ -7,6 +7,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from sqlmodel import col, select
+
 from api.commands.opening import opened, organization
 from api.data.tables import RevokedToken, now
 from api.errors import SetupError
@@ -46,6 +48,20 @@ def revoke(arguments: Namespace) -> int:
         with parts.database.write() as session:
             session.merge(RevokedToken(id=name, expires_at=ends))
     sys.stderr.write(f"Token {name} is no longer taken.\n")
+    return 0
+
+
+def list(arguments: Namespace) -> int:  # noqa: A001 - the command's name
+    """List the tokens that were taken back; those that were issued are stored nowhere."""
+    with opened(arguments) as parts, parts.database.read() as session:
+        query = select(RevokedToken).where(col(RevokedToken.expires_at) > now()).order_by(col(RevokedToken.id))
+        found = session.exec(query).all()
+    ends = {one.id: one.expires_at.isoformat(timespec="seconds").replace("+00:00", "Z") for one in found}
+    if arguments.json:
+        said = json.dumps([{"id": name, "refusedUntil": until} for name, until in ends.items()]) + "\n"
+    else:
+        said = "".join(f"{name}  refused until {until}\n" for name, until in ends.items())
+    sys.stdout.write(said)
     return 0
 
 

@@ -84,7 +84,7 @@ class RowRecorder:
             server_id=self._claim.server.id, run_id=self._claim.id, step=step, status="running", started_at=at
         )
         self._open = row.id
-        self._write(lambda session, server: self._begin(session, server, row))
+        self._write(lambda session, server: self._add(session, server, row, ran=True))
 
     def task_event(self, event: ocore.TaskEvent) -> None:
         """Keep what a task says for the next bundle."""
@@ -97,9 +97,7 @@ class RowRecorder:
         """Close the row."""
         said = {"step": result.step, "status": str(result.status), "message": result.message[:_MESSAGE]}
         self._event("step", said | {"changed": result.changed, "durationMs": result.duration_ms}, result.finished_at)
-        row = self._open
-        self._open = None
-        values = {
+        values: dict[str, Any] = {
             "status": str(result.status),
             "message": result.message[:_MESSAGE],
             "completed_at": result.finished_at,
@@ -108,7 +106,13 @@ class RowRecorder:
         # A step that never ran is told of all the same, and is not what the server stands at.
         ran = result.status not in _NOT_RUN or result.error is not None
         self._reached = result.step if ran else self._reached
-        self._write(lambda session, server: self._close(session, server, row, values, ran=ran))
+        opened, self._open = self._open, None
+        if opened is not None:
+            self._write(lambda session, server: self._close(session, server, opened, values, ran=ran))
+            return
+        of_what: dict[str, Any] = {"server_id": self._claim.server.id, "run_id": self._claim.id, "step": result.step}
+        row = StepLog(**of_what, started_at=result.started_at, **values)
+        self._write(lambda session, server: self._add(session, server, row, ran=ran))
 
     def facts(self, specs: ocore.HardwareSpecs) -> None:
         """Store the hardware."""
@@ -220,14 +224,16 @@ class RowRecorder:
         server.last_seen_at = now()
         session.add(server)
 
-    def _begin(self, session: Session, server: Server | None, row: StepLog) -> None:
+    def _add(self, session: Session, server: Server | None, row: StepLog, *, ran: bool) -> None:
+        """Add the row of a step that begins, or of one that ended without; let the server show what it stands at."""
         kind = self._claim.run.kind
         if kind != RunKind.DRIFT:
             session.add(row)
-        if server is None:
+        if server is None or not ran:
             return
         if kind == RunKind.PROVISION and row.step in _CHANGING:
-            # Also where the server has another generation by now: there will be something to clean up.
+            # Also where the server has another generation by now: there will be something to clean up. And also for a
+            # step that is already so: it may be from a life of the server that we do not know of.
             server.touched = True
         if self._current(server) and kind != RunKind.DRIFT:
             server.provisioning_step = row.step

@@ -140,9 +140,9 @@ class Ledger:
             self._note(step, StepStatus.UNCHANGED, f"Already so{looked}.")
 
     def _note(self, step: str, status: StepStatus, message: str) -> None:
-        """Make an entry for a step that did not run."""
-        self.begin(step)
-        self._close(step, status, message, StepTally())
+        """Make an entry for a step that did not run: it ends without having begun."""
+        moment = datetime.now(UTC)
+        self._enter(StepResult(step, status, message, started_at=moment, finished_at=moment, duration_ms=0))
 
     def _close(
         self, step: str, status: StepStatus, message: str, tally: StepTally, error: Failure | None = None
@@ -160,7 +160,10 @@ class Ledger:
             error=error,
         )
         self._open = None
-        self._results[step] = result
+        self._enter(result)
+
+    def _enter(self, result: StepResult) -> None:
+        self._results[result.step] = result
         self.tell(lambda recorder: recorder.step_finished(result))
 
 

@@ -15,7 +15,8 @@ import pytest
 import uvicorn
 from sqlmodel import col, select
 
-from api.data.tables import Event, now
+import ocore
+from api.data.tables import Event, Server, now
 from api.main import create_app
 from api.work.claims import claim
 from api.work.owner import new_owner
@@ -23,7 +24,7 @@ from api.work.recorder import RowRecorder
 from api.work.upkeep.sweeper import Sweeper
 from tests.service.pausing import Pausing
 from tests.service.storages import free_port
-from tests.service.support import wait_for
+from tests.service.support import recording, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +100,44 @@ def test_a_runs_events_tell_all_of_it(service: Service) -> None:
     assert kinds == {"run", "hostKey", "step", "task", "facts"}
     steps = [data["status"] for _, kind, data in found if kind == "step"]
     assert steps == ["running", "success"] * (len(steps) // 2)
+
+
+def test_a_step_that_did_not_run_has_an_end_only(service: Service) -> None:
+    """Neither one that was already so nor one that was not reached is said to be running; each has its row."""
+    made = service.create()["id"]
+    with service.worker(recording("already_so")):
+        service.until(made, "active")
+    assert began(service, made) == {"unchanged": False, "success": True}
+    assert row(service, made).touched
+    failed = service.create()["id"]
+    with service.worker(recording("memory_low")):
+        service.until(failed, "error")
+    assert began(service, failed) == {"skipped": False, "success": True, "failed": True}
+    assert not row(service, failed).touched
+    for one in (made, failed):
+        logs = service.call("GET", f"/api/servers/{one}/provisioning-logs").json()["logs"]
+        assert [log["step"] for log in logs] == [step.name for step in ocore.STEPS]
+        assert all(log["completedAt"] for log in logs)
+
+
+def began(service: Service, name: str) -> dict[str, bool]:
+    """Return, for each status that steps of a server's run ended with, whether those steps were said to be running."""
+    run = service.runs(name)[0]["id"]
+    with service.parts.database.read() as session:
+        query = select(Event.data).where(col(Event.run_id) == run, col(Event.type) == "step")
+        said = [(one["step"], one["status"]) for one in session.exec(query).all()]
+    running = {step for step, status in said if status == "running"}
+    found: dict[str, bool] = {}
+    for step, status in said:
+        if status != "running":
+            assert found.setdefault(status, step in running) == (step in running), (step, status)
+    return found
+
+
+def row(service: Service, name: str) -> Server:
+    """Return a server's row."""
+    with service.parts.database.read() as session:
+        return session.exec(select(Server).where(col(Server.id) == name)).one()
 
 
 def test_the_stream_is_what_is_stored(service: Service) -> None:

@@ -270,5 +270,8 @@ def test_organizations_and_tokens_are_made_by_commands(variables: dict[str, str]
         assert [code(one["token"]), code(other["token"])] == [200, 200]
         done(variables, "token", "revoke", one["id"])
         assert [code(one["token"]), code(other["token"])] == [401, 200]
+        [listed] = json.loads(done(variables, "token", "list", "--json"))
+        assert listed["id"] == one["id"]
+        assert done(variables, "token", "list") == f"{one['id']}  refused until {listed['refusedUntil']}"
         assert ocore(variables, "token", "revoke", "-", given=other["token"]).returncode == 0
         assert code(other["token"]) == 401

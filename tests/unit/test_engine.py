@@ -290,6 +290,60 @@ def test_a_changed_key_stops_before_any_credential() -> None:
     assert transport.orders == []
 
 
+def test_a_recorder_can_refuse_an_address_before_the_key_is_read() -> None:
+    """It is told the address that the host was resolved to; raising there stops the run before anything else."""
+    told: list[str] = []
+
+    class Refuse(ocore.NullRecorder):
+        def address_found(self, address: str) -> None:
+            told.append(address)
+            raise PermissionError
+
+        def host_key_seen(self, key: ocore.HostKey) -> None:
+            told.append(str(key))
+
+    class Elsewhere(ReplayTransport):
+        def resolve(self, server: ocore.Server, allow: object) -> str:  # noqa: ARG002 - the protocol's shape
+            return "192.0.2.99"
+
+    transport = Elsewhere(lines(*begin()))
+    with pytest.raises(ocore.RecorderError):
+        ocore.validate(server(), transport=transport, recorder=Refuse())
+
+    assert (told, transport.orders) == (["192.0.2.99"], [])
+
+
+def test_a_replayed_machine_can_have_a_key_of_its_own() -> None:
+    """With `own_keys` two ports show two keys, and each the same one again."""
+    keys = [
+        ocore.validate(server(port=port), transport=ReplayTransport(lines(*begin(), end()), own_keys=True)).host_key
+        for port in (22, 2222, 22)
+    ]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_what_did_not_run_never_began() -> None:
+    """A recorder is told the end of each step, and the beginning of those that ran."""
+
+    class Steps(ocore.NullRecorder):
+        def __init__(self) -> None:
+            self.began: list[str] = []
+            self.ended: list[str] = []
+
+        def step_started(self, step: str, at: datetime) -> None:  # noqa: ARG002 - the protocol's shape
+            self.began.append(step)
+
+        def step_finished(self, result: ocore.StepResult) -> None:
+            self.ended.append(result.step)
+
+    everything = [step.name for step in ocore.STEPS]
+    so, failed = Steps(), Steps()
+    provision(*begin(), look(), end(), recorder=so)
+    provision(*begin(), end(code=2), recorder=failed)
+    assert (so.began, so.ended) == (everything[:4], everything)
+    assert (failed.began, failed.ended) == (everything[:4], everything)
+
+
 def test_a_recorder_can_refuse_a_host_key_before_any_credential() -> None:
     """Raising in host_key_seen stops the run before an order is given."""
 
