@@ -120,6 +120,17 @@ def test_what_is_known_of_a_machine_counts_before_it_is_reached(
     assert taken(service).server.id == second
 
 
+def test_many_servers_at_a_machine_that_is_taken_hold_up_no_other(service: Service) -> None:
+    """However many runs of an organization wait for one machine, one for another machine is claimed."""
+    service.create("two", host="192.0.2.7")
+    taken(service)
+    for number in range(10):
+        service.set(service.create(host=f"s{number}.example")["id"], address="192.0.2.7")
+    other = service.create()["id"]
+    assert taken(service).server.id == other
+    assert take(service) is None
+
+
 def test_a_machine_that_turns_out_to_be_taken_is_left_alone(service: Service) -> None:
     """Two names that nobody knows to be one address: the second run is sent back before it logs in, and comes again."""
     transport = Names()
