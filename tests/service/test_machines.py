@@ -190,6 +190,16 @@ def test_a_lost_run_and_a_removed_server_hold_nothing(service: Service) -> None:
     assert holds(service) == set()
 
 
+def test_what_a_run_left_held_is_free_once_it_has_ended(service: Service) -> None:
+    """A machine is never lost to a run that gave nothing back."""
+    first = service.create(host="192.0.2.7")["id"]
+    service.create("two", host="192.0.2.7")
+    one = taken(service)
+    service.set_runs(first, state=RunState.FAILED, finished_at=now())
+    assert holds(service) == {"at 192.0.2.7 22"}
+    assert taken(service).id != one.id
+
+
 def test_a_changed_host_is_known_by_nothing_of_the_old_one(service: Service) -> None:
     """A PUT that moves a server forgets the old machine's address and key."""
     made = service.create(host="192.0.2.7")["id"]
