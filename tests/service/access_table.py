@@ -61,7 +61,7 @@ class Call:
     body: dict[str, Any] | None = None
 
 
-def _call(service: Service, operation: str) -> Call:
+def prepared(service: Service, operation: str) -> Call:
     """Prepare what an operation needs: a server of its own, in a state in which it is possible."""
     method, path = operation.split()
     if path == "/api/capacity/size":
@@ -86,7 +86,7 @@ def measured(service: Service, folder: Path) -> dict[str, dict[str, int]]:
     for operation in operations(service):
         found[operation] = {}
         for caller, token in tokens.items():
-            call = _call(service, operation)
+            call = prepared(service, operation)
             answer = service.call(call.method, call.path, token=token, json=call.body)
             found[operation][caller] = answer.status_code
     return found

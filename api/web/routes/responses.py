@@ -13,7 +13,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemOut, "description": "There is no such thing"}}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemOut, "description": "Not in this state"}}
 BODY: dict[int | str, dict[str, Any]] = {
-    400: {"model": ProblemOut, "description": "The body is not JSON"},
+    400: {"model": ProblemOut, "description": "The body is not JSON, or the Idempotency-Key is none"},
     413: {"model": ProblemOut, "description": "The body is too large"},
     415: {"model": ProblemOut, "description": "The body is not declared as JSON"},
+}
+# Of a POST without a body.
+KEYED: dict[int | str, dict[str, Any]] = {
+    400: {"model": ProblemOut, "description": "The Idempotency-Key is none"},
 }
