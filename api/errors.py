@@ -30,6 +30,11 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
         "This run is not to be cancelled",
         "A removal ends by itself, at its deadline at the latest.",
     ),
+    "precondition_failed": (
+        412,
+        "The server was changed meanwhile",
+        "Read it again, see whether your change still holds, and send it with the new ETag.",
+    ),
     "idempotency_conflict": (
         422,
         "The Idempotency-Key was used for another request",

@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from api.data.tables import RunKind, Server, ServerStatus, now
 from api.errors import Problem
-from api.service import credentials
+from api.service import credentials, etags
 from api.service.queueing import enqueue, first_kind, stop, waiting
 
 if TYPE_CHECKING:
@@ -45,10 +45,13 @@ def create(parts: Parts, scope: Scope, body: ServerCreate, by: str) -> Server:
     return server
 
 
-def update(parts: Parts, scope: Scope, name: str, body: ServerUpdate, by: str) -> Server:
-    """Change what the body names; what is absent stays."""
+def update(
+    parts: Parts, scope: Scope, name: str, body: ServerUpdate, by: str, *, if_match: str | None = None
+) -> Server:
+    """Change what the body names; what is absent stays. With `if_match`, only a server that is as it was read."""
     server = scope.server(name, lock=True)
     _refuse_removing(server)
+    etags.check(if_match, server, parts.settings)
     given = _given(body)
     new = {field: getattr(body, field) for field in given}
     host, port = new.get("host", server.host), new.get("port", server.port)
@@ -128,11 +131,12 @@ def _bring_up_to_date(scope: Scope, server: Server, by: str) -> None:
         enqueue(scope.session, server, RunKind.PROVISION, by)
 
 
-def remove(scope: Scope, name: str, by: str) -> None:
+def remove(parts: Parts, scope: Scope, name: str, by: str, *, if_match: str | None = None) -> None:
     """Mark a server for removal, and queue its clean-up; whatever else it was doing ends."""
     server = scope.server(name, lock=True)
     if server.status == ServerStatus.REMOVING:
         return
+    etags.check(if_match, server, parts.settings)
     server.generation += 1
     stop(scope.session, server, "removed")
     _set_status(server, ServerStatus.REMOVING, "Waiting for a worker to clean it up.")

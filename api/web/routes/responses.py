@@ -21,3 +21,6 @@ BODY: dict[int | str, dict[str, Any]] = {
 KEYED: dict[int | str, dict[str, Any]] = {
     400: {"model": ProblemOut, "description": "The Idempotency-Key is none"},
 }
+CHANGED: dict[int | str, dict[str, Any]] = {
+    412: {"model": ProblemOut, "description": "It is not as If-Match has it"},
+}

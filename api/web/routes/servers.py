@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from sqlmodel import col, select
 
 from api.data.tables import ServerStatus, StepLog
 from api.schemas.capacity import CapacityOut
-from api.schemas.fields import PlainText
+from api.schemas.fields import EntityTags, PlainText
 from api.schemas.servers import (
     HostKeyReset,
     Message,
@@ -21,14 +21,16 @@ from api.schemas.servers import (
     ServerUpdate,
     StepLogList,
 )
-from api.service import mapping, servers
+from api.service import etags, mapping, servers
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
 from api.web.once import Once
-from api.web.routes.responses import BODY, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
+from api.web.routes.responses import BODY, CHANGED, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
 from api.web.transaction import reading, writing
 
 router = APIRouter(prefix="/api/servers", tags=["servers"], responses=PROBLEMS)
+
+IfMatch = Annotated[EntityTags, Header(description="The ETag of a GET: 412 where somebody changed it meanwhile.")]
 
 
 @router.get("", operation_id="listServers")
@@ -70,28 +72,60 @@ def create_server(parts: TheParts, caller: Manager, once: Once, body: ServerCrea
     return made
 
 
-@router.get("/{id}", operation_id="getServer", responses=NOT_FOUND)
-def get_server(parts: TheParts, caller: Viewer, id: str) -> ServerDetail:  # noqa: A002 - the seed's name
-    """Return a server with its hardware, status and capacity."""
-    return reading(parts.database, caller, lambda scope: mapping.server_detail(scope.server(id), parts.settings))
+@router.get(
+    "/{id}",
+    operation_id="getServer",
+    responses=NOT_FOUND | {304: {"description": "It is as If-None-Match has it"}},
+    response_model=ServerDetail,
+)
+def get_server(
+    parts: TheParts,
+    caller: Viewer,
+    id: str,  # noqa: A002 - the seed's name
+    response: Response,
+    if_none_match: Annotated[EntityTags, Header(description="An ETag that was seen: 304 where it still holds.")] = None,
+) -> ServerDetail | Response:
+    """Return a server with its hardware, status and capacity, and an ETag that says which state this is."""
+
+    def use(scope: Scope) -> tuple[ServerDetail, str]:
+        server = scope.server(id)
+        detail = mapping.server_detail(server, parts.settings)
+        return detail, etags.of(server, detail)
+
+    detail, tag = reading(parts.database, caller, use)
+    if etags.is_known(if_none_match, tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return detail
 
 
-@router.put("/{id}", operation_id="updateServer", responses=NOT_FOUND | CONFLICT | BODY)
-def update_server(parts: TheParts, caller: Manager, id: str, body: ServerUpdate) -> ServerOut:  # noqa: A002 - the seed's name
+@router.put("/{id}", operation_id="updateServer", responses=NOT_FOUND | CONFLICT | CHANGED | BODY)
+def update_server(
+    parts: TheParts,
+    caller: Manager,
+    id: str,  # noqa: A002 - the seed's name
+    body: ServerUpdate,
+    if_match: IfMatch = None,
+) -> ServerOut:
     """Change what the body names; a change of the connection queues a new validation."""
 
     def use(scope: Scope) -> ServerOut:
-        return mapping.server_out(servers.update(parts, scope, id, body, caller.subject))
+        return mapping.server_out(servers.update(parts, scope, id, body, caller.subject, if_match=if_match))
 
     changed = writing(parts.database, caller, use)
     parts.bell.ring()
     return changed
 
 
-@router.delete("/{id}", status_code=202, operation_id="deleteServer", responses=NOT_FOUND)
-def delete_server(parts: TheParts, caller: Manager, id: str) -> Message:  # noqa: A002 - the seed's name
+@router.delete("/{id}", status_code=202, operation_id="deleteServer", responses=NOT_FOUND | CHANGED)
+def delete_server(
+    parts: TheParts,
+    caller: Manager,
+    id: str,  # noqa: A002 - the seed's name
+    if_match: IfMatch = None,
+) -> Message:
     """Mark a server for removal: what was put on it is cleaned up, and then it is gone, here with its secrets."""
-    writing(parts.database, caller, lambda scope: servers.remove(scope, id, caller.subject))
+    writing(parts.database, caller, lambda scope: servers.remove(parts, scope, id, caller.subject, if_match=if_match))
     parts.bell.ring()
     return Message(message="The server is being removed; it is gone when it is not found any more.")
 
