@@ -12,6 +12,7 @@ from api.settings import Settings
 from api.web import problems
 from api.web.document import DocumentedApi
 from api.web.gate import Gate
+from api.web.limits import Limits
 from api.web.metrics import Metrics
 from api.web.routes import capacity, health, runs, servers
 
@@ -59,5 +60,6 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         app.include_router(router)
     problems.install(app)
     gate: Any = Gate
-    app.add_middleware(gate, database=opened.database, tokens=opened.tokens, metrics=metrics)
+    limits = Limits(opened.settings)
+    app.add_middleware(gate, database=opened.database, tokens=opened.tokens, metrics=metrics, limits=limits)
     return app

@@ -71,6 +71,37 @@ class Settings(BaseSettings):
     token_audience: str = Field("ocore-api", description="The claim `aud` of our tokens.")
     token_max_days: int = Field(366, ge=1, description="The longest life of a token, in days; longer ones are refused.")
 
+    # How much
+    rate_organization: int = Field(
+        1200, ge=0, description="Requests that an organization may make in a minute; 0: any number."
+    )
+    rate_address: int = Field(
+        1200,
+        ge=0,
+        description="Requests that may come from one address (of IPv6: one /64) in a minute; 0: any number.",
+    )
+    rate_failures: int = Field(
+        30, ge=0, description="Requests without a valid token that are told so, from one address in a minute; 0: any."
+    )
+    rate_url: str = Field(
+        "",
+        description="Where requests are counted for all processes together, as `redis://HOST:PORT/N`; empty: in the "
+        "queue's Redis, or in each process by itself where the queue is no Redis.",
+        repr=False,
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses and networks of proxies whose X-Forwarded-For is believed, with commas; `none`: none.",
+    )
+    quota_servers: int = Field(
+        1000,
+        ge=0,
+        description="Servers that an organization may have, unless it has a quota of its own; 0: any number.",
+    )
+    quota_runs: int = Field(
+        200, ge=0, description="Runs of an organization that may wait, unless it has a quota of its own; 0: any number."
+    )
+
     # Runs
     workers: int = Field(4, ge=1, le=256, description="How many runs one worker process makes at one time.")
     hold_after_validation: bool = Field(

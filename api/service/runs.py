@@ -9,17 +9,19 @@ from sqlmodel import col
 import ocore
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, now
 from api.errors import Problem
+from api.service import quotas
 from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
     from api.schemas.runs import RunCreate
     from api.service.scope import Scope
+    from api.settings import Settings
 
 _CHOSEN: Final = tuple(step.name for step in ocore.STEPS if not step.validates)
 _MOST: Final = 200
 
 
-def create(scope: Scope, name: str, body: RunCreate, by: str) -> Run:
+def create(settings: Settings, scope: Scope, name: str, body: RunCreate, by: str) -> Run:
     """Queue a run that somebody asks for."""
     _check(body)
     server = scope.server(name, lock=True)
@@ -32,6 +34,7 @@ def create(scope: Scope, name: str, body: RunCreate, by: str) -> Run:
         raise Problem("busy", f"The server is {server.status}, and a run of it waits or goes on.")
     if server.status == ServerStatus.PENDING and running(scope.session, server) is not None:
         raise Problem("busy", "The run before this one is still ending.")
+    quotas.check_runs(scope, settings)
     return enqueue(scope.session, server, RunKind(body.kind), by, force=body.force, steps=body.steps)
 
 

@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from api.data.tables import RunKind, Server, ServerStatus, now
 from api.errors import Problem
-from api.service import credentials, etags
+from api.service import credentials, etags, quotas
 from api.service.queueing import enqueue, first_kind, stop, waiting
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def create(parts: Parts, scope: Scope, body: ServerCreate, by: str) -> Server:
     """Make a server, and queue its validation."""
     key, password = body.ssh_private_key, body.ssh_password
     credentials.check(body.auth_method, key=key is not None, password=password is not None, given_key=key is not None)
+    quotas.check_servers(scope, parts.settings)
+    quotas.check_runs(scope, parts.settings)
     _check_free(scope, None, name=body.name, host=body.host, port=body.port)
     server = Server(
         organization_id=scope.organization,
@@ -154,6 +156,7 @@ def retry(parts: Parts, scope: Scope, name: str, by: str) -> str:
         raise Problem("not_failed", f"The server is {server.status}, so there is nothing to retry.")
     if server.status == ServerStatus.PENDING and waiting(scope.session, server) is not None:
         return "The server is already waiting for a worker."
+    quotas.check_runs(scope, parts.settings)
     _set_status(server, ServerStatus.PENDING, "Waiting for a worker.")
     scope.session.add(server)
     enqueue(scope.session, server, first_kind(server, parts.settings), by)

@@ -19,6 +19,7 @@ from api.errors import Problem, unavailable
 from api.ids import new_id
 from api.logs import log
 from api.security.tokens import Caller, TokenRefused
+from api.web import limits
 from api.web.problems import response
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 
     from api.data.database import Database
     from api.security.tokens import Tokens
+    from api.web.limits import Limits, Standing
     from api.web.metrics import Metrics
 
 PREFIX: Final = "/api/"
+# Whoever looks after the service asks these as often as it likes.
+UNCOUNTED: Final = ("/health/", "/metrics")
 MAX_BODY: Final = 64 * 1024
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -40,11 +44,12 @@ _log = log(__name__)
 class Gate:
     """Lets requests in, or answers them itself."""
 
-    def __init__(self, app: ASGIApp, database: Database, tokens: Tokens, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, database: Database, tokens: Tokens, metrics: Metrics, limits: Limits) -> None:
         self._app = app
         self._database = database
         self._tokens = tokens
         self._metrics = metrics
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -57,6 +62,7 @@ class Gate:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=name)
         began, status = time.monotonic(), [500]
+        standings: list[Standing] = []
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -65,10 +71,11 @@ class Gate:
                 found[REQUEST_ID] = name
                 found["X-Content-Type-Options"] = "nosniff"
                 found.setdefault("Cache-Control", "no-store")
+                found.update(limits.headers(standings))
             await send(message)
 
         try:
-            await self._pass(scope, receive, answer, headers)
+            await self._pass(scope, receive, answer, headers, standings)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
             _log.exception("a request failed", path=scope["path"])
             await response(Problem("internal"))(scope, receive, answer)
@@ -76,17 +83,39 @@ class Gate:
             self._metrics.request(scope, status[0], time.monotonic() - began)
             _log.info("request", method=scope["method"], path=scope["path"], status=status[0])
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, standings: list[Standing]
+    ) -> None:
         try:
-            if _path(scope).startswith(PREFIX):
-                scope.setdefault("state", {})["caller"] = await self._caller(headers)
+            path = _path(scope)
+            if not path.startswith(UNCOUNTED):
+                await self._count(limits.ADDRESS, limits.address(scope), standings)
+            if path.startswith(PREFIX):
+                caller = await self._caller(headers, limits.address(scope), standings)
+                scope.setdefault("state", {})["caller"] = caller
+                await self._count(limits.ORGANIZATION, caller.organization, standings)
             receive = await _bounded(receive, headers)
         except Problem as problem:
             await response(problem)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    async def _caller(self, headers: Headers) -> Caller:
+    async def _count(self, limit: str, whose: str, standings: list[Standing]) -> None:
+        """Count a request, note how that limit stands then, and refuse the request if it is reached."""
+        if self._limits.has(limit):
+            standings += await run_in_threadpool(self._limits.take, limit, whose)
+            limits.check(standings)
+
+    async def _caller(self, headers: Headers, address: str, standings: list[Standing]) -> Caller:
+        try:
+            return await self._read(headers)
+        except Problem as problem:
+            # A valid token is taken from everywhere: somebody behind the same proxy must not be able to lock it out.
+            if problem.code == "unauthorized":
+                await self._count(limits.FAILURES, address, standings)
+            raise
+
+    async def _read(self, headers: Headers) -> Caller:
         words = headers.get("authorization", "").split()
         # The seed's own example sends the bare token.
         if words and words[0].lower() == "bearer":

@@ -18,7 +18,7 @@ from api.parts import TOKEN
 from api.security.keyring import Keyring
 from api.security.tokens import VIEW, Tokens
 from api.settings import Settings
-from tests.service.support import opened
+from tests.service.support import UNLIMITED, opened
 
 if TYPE_CHECKING:
     from tests.service.support import Service
@@ -103,7 +103,10 @@ def markdown(table: dict[str, dict[str, int]]) -> str:
 def main() -> None:
     """Print the table, as a service on the embedded storage answers."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with tempfile.TemporaryDirectory() as folder, opened(Settings(home=Path(folder), monitor=False)) as service:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        opened(Settings(home=Path(folder), monitor=False, **UNLIMITED)) as service,
+    ):
         print(markdown(measured(service, Path(folder))))  # noqa: T201 - for this it is run
 
 

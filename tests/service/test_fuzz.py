@@ -41,8 +41,8 @@ CHECKS: dict[str, Any] = {
     # API.md: DELETE is answered before the server is gone, and until then it can be read.
     "use_after_free": {"enabled": False},
     # Some rules are in no schema, so what fits the schema may be a 422: names have no control characters, a method
-    # needs its own credential, `force` and `steps` go with one kind of run. 304, 404, 409 and 412: what there is, is the
-    # rule.
+    # needs its own credential, `force` and `steps` go with one kind of run. 304, 404, 409 and 412: what there is, is
+    # the rule.
     "positive_data_acceptance": {"expected-statuses": ["2xx", "304", "404", "409", "412", "422"]},
 }
 

@@ -8,7 +8,12 @@ from api.schemas.problems import ProblemOut
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"model": ProblemOut, "description": words}
-    for code, words in {401: "No valid token", 403: "No permission", 422: "A field breaks its rule"}.items()
+    for code, words in {
+        401: "No valid token",
+        403: "No permission",
+        422: "A field breaks its rule",
+        429: "Too many requests",
+    }.items()
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemOut, "description": "There is no such thing"}}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemOut, "description": "Not in this state"}}

@@ -32,7 +32,7 @@ def create_run(
     """Queue a run: `provision` (all steps or some, with `force` also those that are so), `validate` or `drift`."""
 
     def use(scope: Scope) -> RunOut:
-        return mapping.run_out(runs.create(scope, id, body, caller.subject))
+        return mapping.run_out(runs.create(parts.settings, scope, id, body, caller.subject))
 
     made = once(RunOut, use)
     if not once.replayed:
