@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from api.parts import Parts
+from api.security.issuers import Issuers
 from api.settings import Settings
 from api.web import problems
 from api.web.document import DocumentedApi
@@ -61,5 +62,12 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
     problems.install(app)
     gate: Any = Gate
     limits = Limits(opened.settings)
-    app.add_middleware(gate, database=opened.database, tokens=opened.tokens, metrics=metrics, limits=limits)
+    app.add_middleware(
+        gate,
+        database=opened.database,
+        tokens=opened.tokens,
+        issuers=Issuers(opened.settings),
+        metrics=metrics,
+        limits=limits,
+    )
     return app

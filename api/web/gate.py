@@ -5,11 +5,14 @@ It is plain ASGI, around the framework: so no route can be added that somebody w
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 
@@ -18,6 +21,7 @@ from api.data.tables import Organization, RevokedToken
 from api.errors import Problem, unavailable
 from api.ids import new_id
 from api.logs import log
+from api.security.issuers import KeysMissing, KeysPending
 from api.security.tokens import Caller, TokenRefused
 from api.web import limits
 from api.web.problems import response
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from api.data.database import Database
+    from api.security.issuers import Issuers
     from api.security.tokens import Tokens
     from api.web.limits import Limits, Standing
     from api.web.metrics import Metrics
@@ -38,16 +43,21 @@ REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _LENGTH: Final = re.compile(r"[0-9]{1,19}")
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="ocore"'}
+# How long a request that waits for an issuer's keys sleeps before it looks again.
+_PAUSE: Final = 0.05
 _log = log(__name__)
 
 
 class Gate:
     """Lets requests in, or answers them itself."""
 
-    def __init__(self, app: ASGIApp, database: Database, tokens: Tokens, metrics: Metrics, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, database: Database, tokens: Tokens, issuers: Issuers, metrics: Metrics, limits: Limits
+    ) -> None:
         self._app = app
         self._database = database
         self._tokens = tokens
+        self._issuers = issuers
         self._metrics = metrics
         self._limits = limits
 
@@ -123,22 +133,44 @@ class Gate:
         if len(words) != 1:
             raise Problem("unauthorized", headers=_CHALLENGE)
         try:
-            caller, _ = self._tokens.read(words[0])
-            await run_in_threadpool(self._check, caller)
+            if self._issuers.issued(words[0]):
+                caller = await self._of_another_issuer(words[0])
+            else:
+                caller, _ = self._tokens.read(words[0])
+            return await run_in_threadpool(self._checked, caller)
         except TokenRefused as refused:
             _log.info("token refused", reason=str(refused))
             challenge = {"WWW-Authenticate": _CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
             raise Problem("unauthorized", headers=challenge) from None
         except AWAY:
             raise unavailable() from None
-        return caller
 
-    def _check(self, caller: Caller) -> None:
+    async def _of_another_issuer(self, token: str) -> Caller:
+        """Read a token; while its issuer's keys are fetched, wait without holding a thread."""
+        deadline = time.monotonic() + self._issuers.patience
+        while True:
+            try:
+                return self._issuers.read(token)
+            except KeysMissing:
+                raise unavailable("The keys of the token's issuer cannot be had.") from None
+            except KeysPending:
+                if time.monotonic() > deadline:
+                    raise unavailable("The keys of the token's issuer cannot be had yet.") from None
+            await asyncio.sleep(_PAUSE)
+
+    def _checked(self, caller: Caller) -> Caller:
+        """Return the caller, if the token still counts and the organization is there."""
         with self._database.read() as session:
             if session.get(RevokedToken, caller.token) is not None:
                 raise TokenRefused("it was revoked")
-            if session.get(Organization, caller.organization) is None:
+            found = session.get(Organization, caller.organization)
+            if found is None and caller.issuer:
+                # Others know an organization by its name, too. None is ever made because a token names it.
+                by_name = select(Organization).where(col(Organization.name) == caller.organization)
+                found = session.exec(by_name).first()
+            if found is None:
                 raise TokenRefused("its organization is not known")
+            return replace(caller, organization=found.id)
 
 
 def _path(scope: Scope) -> str:
