@@ -17,6 +17,11 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
     ),
     "unauthorized": (401, "A valid token is needed", "Send `Authorization: Bearer TOKEN`; see `ocore token issue`."),
     "forbidden": (403, "The token lacks a permission", "Use a token with the permission that the detail names."),
+    "quota_exceeded": (
+        403,
+        "The organization has all that it may have",
+        "Remove what is not needed, or have the quota raised (`ocore org quota`).",
+    ),
     "not_found": (404, "There is no such thing here", "Check the id; another organization's things are not shown."),
     "method_not_allowed": (405, "The method is not allowed here", "See the API's document at /openapi.json."),
     "name_taken": (409, "The name is taken", "Choose another name."),
@@ -31,6 +36,11 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
         "This run is not to be cancelled",
         "A removal ends by itself, at its deadline at the latest.",
     ),
+    "precondition_failed": (
+        412,
+        "The server was changed meanwhile",
+        "Read it again, see whether your change still holds, and send it with the new ETag.",
+    ),
     "idempotency_conflict": (
         422,
         "The Idempotency-Key was used for another request",
@@ -39,6 +49,7 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
     "too_large": (413, "The body is too large", "Send at most 64 KiB."),
     "unsupported_media_type": (415, "The body is not declared as JSON", "Send `Content-Type: application/json`."),
     "invalid": (422, "A field breaks its rule", "Mend the fields that `errors` names, and send it again."),
+    "rate_limited": (429, "There were too many requests", "Wait for as many seconds as `Retry-After` says."),
     "internal": (500, "Something unexpected happened", "Report it with the request id; the log has the rest."),
     "unavailable": (503, "Something that this needs does not answer", "Try again in a moment."),
 }

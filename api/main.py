@@ -8,10 +8,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from api.parts import Parts
+from api.security.issuers import Issuers
 from api.settings import Settings
 from api.web import problems
 from api.web.document import DocumentedApi
 from api.web.gate import Gate
+from api.web.limits import Limits
 from api.web.metrics import Metrics
 from api.web.routes import batches, capacity, health, runs, servers
 
@@ -59,5 +61,13 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         app.include_router(router)
     problems.install(app)
     gate: Any = Gate
-    app.add_middleware(gate, database=opened.database, tokens=opened.tokens, metrics=metrics)
+    limits = Limits(opened.settings)
+    app.add_middleware(
+        gate,
+        database=opened.database,
+        tokens=opened.tokens,
+        issuers=Issuers(opened.settings),
+        metrics=metrics,
+        limits=limits,
+    )
     return app

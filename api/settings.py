@@ -9,8 +9,9 @@ import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 import ocore
@@ -34,6 +35,33 @@ def _absolute(path: Path) -> Path:
 
 
 Seconds = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _https(url: str) -> str:
+    parts = urlsplit(url)
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if not plain or parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or parts.port == 0:
+        raise ValueError("must be an https:// address, without a password in it")
+    return url
+
+
+class Issuer(BaseModel):
+    """An issuer whose tokens are taken beside ours, and what the claims of its tokens mean here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: Text
+    audience: Text
+    jwks_url: Annotated[str, AfterValidator(_https)]
+    algorithms: Annotated[tuple[Literal["RS256", "ES256", "EdDSA"], ...], Field(min_length=1)]
+    # A name, or the names that lead to a claim within others.
+    organization_claim: Text | tuple[Text, ...] = "org"
+    permissions_claim: Text | tuple[Text, ...] = "permissions"
+    # What the texts of that claim allow here; empty: it has our own permissions' names.
+    grants: dict[str, Literal["view:servers", "manage:servers"]] = Field(default_factory=dict)
+    # The organizations that it may speak for, as the claim has them; empty: all.
+    organizations: tuple[Text, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -71,6 +99,51 @@ class Settings(BaseSettings):
     token_issuer: str = Field("ocore", description="The claim `iss` of our tokens.")
     token_audience: str = Field("ocore-api", description="The claim `aud` of our tokens.")
     token_max_days: int = Field(366, ge=1, description="The longest life of a token, in days; longer ones are refused.")
+
+    # How much
+    rate_organization: int = Field(
+        1200, ge=0, description="Requests that an organization may make in a minute; 0: any number."
+    )
+    rate_address: int = Field(
+        1200,
+        ge=0,
+        description="Requests that may come from one address (of IPv6: one /64) in a minute; 0: any number.",
+    )
+    rate_failures: int = Field(
+        30, ge=0, description="Requests without a valid token that are told so, from one address in a minute; 0: any."
+    )
+    rate_url: str = Field(
+        "",
+        description="Where requests are counted for all processes together, as `redis://HOST:PORT/N`; empty: in the "
+        "queue's Redis, or in each process by itself where the queue is no Redis.",
+        repr=False,
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses and networks of proxies whose X-Forwarded-For is believed, with commas; `none`: none.",
+    )
+    quota_servers: int = Field(
+        1000,
+        ge=0,
+        description="Servers that an organization may have, unless it has a quota of its own; 0: any number.",
+    )
+    quota_runs: int = Field(
+        200, ge=0, description="Runs of an organization that may wait, unless it has a quota of its own; 0: any number."
+    )
+
+    # Other issuers
+    issuers: tuple[Issuer, ...] = Field(
+        (), description="Issuers whose tokens are taken beside ours, as a JSON list; see docs/service.md."
+    )
+    issuers_ca_file: Path | None = Field(
+        None, description="File of the authorities by which issuers' certificates are checked, instead of the system's."
+    )
+    issuers_timeout: Seconds = Field(5, description="Seconds that fetching an issuer's keys may take.")
+    issuers_lifetime: Seconds = Field(300, description="Seconds after which an issuer's keys are fetched anew.")
+    issuers_pause: Seconds = Field(10, description="The least seconds between two fetches of an issuer's keys.")
+    issuers_keep_hours: float = Field(
+        24, gt=0, description="Hours that the last good keys of an issuer are used while it does not answer."
+    )
 
     # Runs
     workers: int = Field(4, ge=1, le=256, description="How many runs one worker process makes at one time.")
@@ -149,6 +222,9 @@ class Settings(BaseSettings):
         """Check what the library checks, so that a wrong setting is told at start."""
         if self.heartbeat_seconds > self.lease_seconds / 3:
             raise ValueError("heartbeat_seconds must be at most a third of lease_seconds")
+        names = [self.token_issuer, *(one.issuer for one in self.issuers)]
+        if len(set(names)) != len(names):
+            raise ValueError("issuers must differ from each other, and from token_issuer")
         self.options("")
         ocore.estimate(None, self.capacity_profile, self.capacity)
 
@@ -185,6 +261,6 @@ _OPTIONS = tuple(one.name for one in fields(ocore.ProvisionOptions))
 def described() -> Iterator[tuple[str, str, str, str]]:
     """Yield for each setting: its name in the environment, its name in the file, its default, and what it means."""
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else field.get_default(call_default_factory=False)
+        default = "" if field.default in (None, ()) else field.get_default(call_default_factory=False)
         shown = {"home": "~/.local/state/ocore", "capacity": "see docs/capacity.md"}.get(name, str(default).lower())
         yield PREFIX + name.upper(), name, shown, field.description or ""

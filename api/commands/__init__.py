@@ -82,6 +82,11 @@ def _add_org(subparsers: Any) -> None:
     create = _parser(group, "create", "make an organization", "organizations")
     create.add_argument("name", help="its name")
     create.add_argument("--json", action="store_true", help="say it for a machine")
+    quota = _parser(group, "quota", "show how much an organization may have, or set it", "organizations")
+    quota.add_argument("name", help="the organization's name")
+    for what, words in (("servers", "how many servers"), ("runs", "how many runs that wait")):
+        quota.add_argument(f"--{what}", metavar="N", help=f"{words}; 0: any number, default: as the settings say")
+    quota.add_argument("--json", action="store_true", help="say it for a machine")
     listed = _parser(group, "list", "list the organizations", "organizations")
     listed.add_argument("--json", action="store_true", help="say it for a machine")
 

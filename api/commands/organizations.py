@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from api.commands.opening import opened
+from api.commands.opening import opened, organization
 from api.data.tables import Organization
 from api.errors import SetupError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 _MOST = 100
+_QUOTAS = ("servers", "runs")
 
 
 def create(arguments: Namespace) -> int:
@@ -34,6 +36,36 @@ def create(arguments: Namespace) -> int:
     said = json.dumps({"id": made.id, "name": made.name}) if arguments.json else f"{made.id}  {made.name}"
     sys.stdout.write(said + "\n")
     return 0
+
+
+def quota(arguments: Namespace) -> int:
+    """Show or set how much an organization may have."""
+    given = {name: getattr(arguments, name) for name in _QUOTAS if getattr(arguments, name) is not None}
+    new = {name: _amount(name, text) for name, text in given.items()}
+    with opened(arguments) as parts:
+        with parts.database.write() as session:
+            found = organization(session, arguments.name)
+            for name, amount in new.items():
+                setattr(found, f"quota_{name}", amount)
+            session.add(found)
+            own = {name: getattr(found, f"quota_{name}") for name in _QUOTAS}
+        most = {name: getattr(parts.settings, f"quota_{name}") if own[name] is None else own[name] for name in _QUOTAS}
+    if arguments.json:
+        sys.stdout.write(json.dumps(most | {"own": own}) + "\n")
+    else:
+        for name in _QUOTAS:
+            where = "the setting's" if own[name] is None else "its own"
+            sys.stdout.write(f"{name}: {most[name] or 'any number'} ({where})\n")
+    return 0
+
+
+def _amount(name: str, text: str) -> int | None:
+    """Return how much is meant; None for what the settings say."""
+    if text == "default":
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise SetupError(f"--{name} is a whole number, 0 for any number of them, or default.")
+    return int(text)
 
 
 def list(arguments: Namespace) -> int:  # noqa: A001 - the command's name

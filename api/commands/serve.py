@@ -61,7 +61,7 @@ def _work(worker: Worker | None) -> int:
 def _serve(parts: Parts, worker: Worker | None) -> int:
     app = create_app(parts=parts)
     listening = _listen(parts.settings)
-    server = _Server(app, worker)
+    server = _Server(app, worker, parts.settings.trusted_proxies)
     _say(parts.settings, listening.getsockname()[1])
     server.run([listening])
     if worker is not None:
@@ -83,7 +83,7 @@ def _listen(settings: Settings) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn, with a worker that begins once requests are taken, and streams that end when it stops."""
 
-    def __init__(self, app: FastAPI, worker: Worker | None) -> None:
+    def __init__(self, app: FastAPI, worker: Worker | None, proxies: str) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -91,6 +91,8 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=_CLOSE_SECONDS,
+                # Only these may say for whom they ask; by default uvicorn would look into the environment.
+                forwarded_allow_ips=proxies,
             )
         )
         self._app = app

@@ -84,6 +84,7 @@ Password = Annotated[
 Sessions = Annotated[StrictInt, Field(ge=1, le=MAX_SESSIONS)]
 EventNumber = Annotated[str | None, WithJsonSchema({"type": "string", "pattern": "^[0-9]{0,9}$"})]
 IdempotencyKey = Annotated[str | None, WithJsonSchema({"type": "string", "pattern": "^[!-~]{1,255}$"})]
+EntityTags = Annotated[str | None, WithJsonSchema({"type": "string", "format": "entity-tags"})]
 PlainText = Annotated[str, AfterValidator(_plain)]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_plain)]
 AuthMethod = Literal["key", "password"]

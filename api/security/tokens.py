@@ -32,7 +32,7 @@ MAX_TOKEN: Final = 8 * 1024
 LEEWAY: Final = 30
 DAY: Final = 86400
 _REQUIRED: Final = ["iss", "aud", "exp", "iat", "sub", "jti", "org"]
-_MAX_TEXT: Final = 200
+MAX_TEXT: Final = 200
 
 
 class TokenRefused(Exception):  # noqa: N818 - reads as what happened
@@ -47,6 +47,7 @@ class Caller:
     subject: str
     permissions: frozenset[str]
     token: str = ""
+    issuer: str = ""  # of a token of another issuer, whose organization is not looked up yet
 
     def may(self, permission: str) -> bool:
         """Tell whether the caller has a permission; to manage implies to view."""
@@ -85,8 +86,6 @@ class Tokens:
             TokenRefused: it is not one of ours, or not any more.
 
         """
-        if len(token) > MAX_TOKEN or not token.isascii():
-            raise TokenRefused("it is too large, or no token")
         key = self._key_of(token)
         try:
             claims = jwt.decode(
@@ -99,14 +98,11 @@ class Tokens:
                 options={"require": _REQUIRED},
             )
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
-            raise TokenRefused(str(error)[:_MAX_TEXT]) from None
+            raise TokenRefused(str(error)[:MAX_TEXT]) from None
         return self._caller(claims)
 
     def _key_of(self, token: str) -> Ed25519PrivateKey:
-        parts = token.split(".")
-        if len(parts) != 3:  # noqa: PLR2004 - header, claims and signature
-            raise TokenRefused("it has not three parts")
-        header, _ = _object(parts[0]), _object(parts[1])
+        header, _ = unverified(token)
         if header.get("alg") != ALGORITHM or header.get("typ", "JWT") != "JWT" or "crit" in header:
             raise TokenRefused("its algorithm or its type is another one")
         key = self._keyring.ring().keys.get(header["kid"]) if isinstance(header.get("kid"), str) else None
@@ -116,7 +112,7 @@ class Tokens:
 
     def _caller(self, claims: dict[str, Any]) -> tuple[Caller, int]:
         texts = [claims[name] for name in ("org", "sub", "jti")]
-        if not all(isinstance(one, str) and 0 < len(one) <= _MAX_TEXT and one.isprintable() for one in texts):
+        if not all(isinstance(one, str) and 0 < len(one) <= MAX_TEXT and one.isprintable() for one in texts):
             raise TokenRefused("org, sub or jti is no proper text")
         granted = claims.get("permissions", [])
         if not isinstance(granted, list) or not all(isinstance(one, str) for one in granted):
@@ -128,14 +124,32 @@ class Tokens:
         return Caller(claims["org"], claims["sub"], known, claims["jti"]), claims["exp"]
 
 
+def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a token says in its header and its claims, which nobody has signed yet, or raise TokenRefused."""
+    if len(token) > MAX_TOKEN or not token.isascii():
+        raise TokenRefused("it is too large, or no token")
+    parts = token.split(".")
+    if len(parts) != 3:  # noqa: PLR2004 - header, claims and signature
+        raise TokenRefused("it has not three parts")
+    return _object(parts[0]), _object(parts[1])
+
+
 def _object(part: str) -> dict[str, Any]:
-    """Return a part of a token as an object; one that names something twice means two things."""
     try:
-        data = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), object_pairs_hook=_unique)
-    except (ValueError, binascii.Error, RecursionError) as error:
-        raise TokenRefused(str(error)[:_MAX_TEXT]) from None
+        data = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except (ValueError, binascii.Error) as error:
+        raise TokenRefused(str(error)[:MAX_TEXT]) from None
+    return read_object(data)
+
+
+def read_object(text: bytes) -> dict[str, Any]:
+    """Return a JSON object, or raise TokenRefused; one that names something twice means two things."""
+    try:
+        data = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise TokenRefused(str(error)[:MAX_TEXT]) from None
     if not isinstance(data, dict):
-        raise TokenRefused("a part of it is no object")
+        raise TokenRefused("it, or a part of it, is no object")
     return data
 
 

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from api.schemas.batches import BatchCreate
     from api.service.scope import Scope
+    from api.settings import Settings
 
 _ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 
 
-def create(scope: Scope, body: BatchCreate, by: str) -> Batch:
+def create(settings: Settings, scope: Scope, body: BatchCreate, by: str) -> Batch:
     """Queue a run for each chosen server; one that can have none now is written down with the reason."""
     runs.check(body)
     batch = Batch(
@@ -37,7 +38,7 @@ def create(scope: Scope, body: BatchCreate, by: str) -> Batch:
     refused = []
     for server in _chosen(scope, body):
         try:
-            runs.create(scope, server, body, by, batch=batch.id)
+            runs.create(settings, scope, server, body, by, batch=batch.id)
         except Problem as problem:
             refused.append({"server_id": server, "code": problem.code, "detail": problem.detail or problem.code})
         else:

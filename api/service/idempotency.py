@@ -1,6 +1,8 @@
 """Idempotency-Key: the same request with the same key is carried out once, and answered alike each time.
 
-After draft-ietf-httpapi-idempotency-key-header-07: another request with a key that was used is refused with 422.
+After draft-ietf-httpapi-idempotency-key-header-07: another request with a key that was used is refused with 422. Of
+equal requests at one time the draft lets the later ones be refused with 409. Here they wait and are answered like the
+first one, since a request is one short transaction; one that waits for too long is told so with 503.
 """
 
 from __future__ import annotations
@@ -25,12 +27,20 @@ def check_key(key: str | None) -> None:
         raise Problem("idempotency_key_invalid")
 
 
-def normal(body: bytes) -> bytes:
-    """Return a JSON body in one spelling, so that the order of its fields does not matter.
+def normal(method: str, path: str, query: str, body: bytes) -> bytes:
+    """Return a request in one spelling, so that the order of its body's fields does not matter.
 
     It is the body as it was sent: what is read from it is no measure, since a private key is written anew each time.
     """
-    return json.dumps(json.loads(body), sort_keys=True).encode()
+    return json.dumps([method, path, query, _spelled(body)], sort_keys=True).encode()
+
+
+def _spelled(body: bytes) -> Any:
+    """Return what a body says; its bytes where it is none that an operation would read."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body.hex()
 
 
 def answered(scope: Scope, seal: Seal, key: str, body: bytes) -> dict[str, Any] | None:
@@ -46,12 +56,12 @@ def answered(scope: Scope, seal: Seal, key: str, body: bytes) -> dict[str, Any] 
     return found.body
 
 
-def reserve(scope: Scope, key: str, fingerprint: str) -> Answer:
+def reserve(scope: Scope, key: str, fingerprint: str, status: int) -> Answer:
     """Take a key before anything is done, and return where the answer goes.
 
     Who comes at the same time waits here until we end, and then finds our answer; if we fail, the key is free again.
     """
-    row = Answer(organization_id=scope.organization, key=key, fingerprint=fingerprint, status=201)
+    row = Answer(organization_id=scope.organization, key=key, fingerprint=fingerprint, status=status)
     scope.session.add(row)
     scope.session.flush()
     return row

@@ -10,18 +10,21 @@ import ocore
 from api.data import machines
 from api.data.tables import Run, RunKind, RunPriority, RunState, Server, ServerStatus, now
 from api.errors import Problem
-from api.service import batching, mapping
+from api.service import batching, mapping, quotas
 from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
     from api.schemas.runs import RunCreate, RunOut
     from api.service.scope import Scope
+    from api.settings import Settings
 
 _CHOSEN: Final = tuple(step.name for step in ocore.STEPS if not step.validates)
 _MOST: Final = 200
 
 
-def create(scope: Scope, name: str, body: RunCreate, by: str, *, batch: str | None = None) -> Run:
+def create(
+    settings: Settings, scope: Scope, name: str, body: RunCreate, by: str, *, batch: str | None = None
+) -> Run:
     """Queue a run that somebody asks for, alone or in a batch."""
     check(body)
     server = scope.server(name, lock=True)
@@ -34,6 +37,7 @@ def create(scope: Scope, name: str, body: RunCreate, by: str, *, batch: str | No
         raise Problem("busy", f"The server is {server.status}, and a run of it waits or goes on.")
     if server.status == ServerStatus.PENDING and running(scope.session, server) is not None:
         raise Problem("busy", "The run before this one is still ending.")
+    quotas.check_runs(scope, settings)
     kind = RunKind(body.kind)
     return enqueue(scope.session, server, kind, by, force=body.force, steps=body.steps, batch=batch)
 

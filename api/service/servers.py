@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from api.data.tables import RunKind, Server, ServerStatus, now
 from api.errors import Problem
-from api.service import credentials
+from api.service import credentials, etags, quotas
 from api.service.queueing import enqueue, first_kind, stop, waiting
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def create(parts: Parts, scope: Scope, body: ServerCreate, by: str) -> Server:
     """Make a server, and queue its validation."""
     key, password = body.ssh_private_key, body.ssh_password
     credentials.check(body.auth_method, key=key is not None, password=password is not None, given_key=key is not None)
+    quotas.check_servers(scope, parts.settings)
+    quotas.check_runs(scope, parts.settings)
     _check_free(scope, None, name=body.name, host=body.host, port=body.port)
     server = Server(
         organization_id=scope.organization,
@@ -45,10 +47,13 @@ def create(parts: Parts, scope: Scope, body: ServerCreate, by: str) -> Server:
     return server
 
 
-def update(parts: Parts, scope: Scope, name: str, body: ServerUpdate, by: str) -> Server:
-    """Change what the body names; what is absent stays."""
+def update(
+    parts: Parts, scope: Scope, name: str, body: ServerUpdate, by: str, *, if_match: str | None = None
+) -> Server:
+    """Change what the body names; what is absent stays. With `if_match`, only a server that is as it was read."""
     server = scope.server(name, lock=True)
     _refuse_removing(server)
+    etags.check(if_match, server, parts.settings)
     given = _given(body)
     new = {field: getattr(body, field) for field in given}
     host, port = new.get("host", server.host), new.get("port", server.port)
@@ -129,11 +134,12 @@ def _bring_up_to_date(scope: Scope, server: Server, by: str) -> None:
         enqueue(scope.session, server, RunKind.PROVISION, by)
 
 
-def remove(scope: Scope, name: str, by: str) -> None:
+def remove(parts: Parts, scope: Scope, name: str, by: str, *, if_match: str | None = None) -> None:
     """Mark a server for removal, and queue its clean-up; whatever else it was doing ends."""
     server = scope.server(name, lock=True)
     if server.status == ServerStatus.REMOVING:
         return
+    etags.check(if_match, server, parts.settings)
     server.generation += 1
     stop(scope.session, server, "removed")
     _set_status(server, ServerStatus.REMOVING, "Waiting for a worker to clean it up.")
@@ -151,6 +157,7 @@ def retry(parts: Parts, scope: Scope, name: str, by: str) -> str:
         raise Problem("not_failed", f"The server is {server.status}, so there is nothing to retry.")
     if server.status == ServerStatus.PENDING and waiting(scope.session, server) is not None:
         return "The server is already waiting for a worker."
+    quotas.check_runs(scope, parts.settings)
     _set_status(server, ServerStatus.PENDING, "Waiting for a worker.")
     scope.session.add(server)
     enqueue(scope.session, server, first_kind(server, parts.settings), by)

@@ -5,11 +5,14 @@ It is plain ASGI, around the framework: so no route can be added that somebody w
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 
@@ -18,33 +21,45 @@ from api.data.tables import Organization, RevokedToken
 from api.errors import Problem, unavailable
 from api.ids import new_id
 from api.logs import log
+from api.security.issuers import KeysMissing, KeysPending
 from api.security.tokens import Caller, TokenRefused
+from api.web import limits
 from api.web.problems import response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from api.data.database import Database
+    from api.security.issuers import Issuers
     from api.security.tokens import Tokens
+    from api.web.limits import Limits, Standing
     from api.web.metrics import Metrics
 
 PREFIX: Final = "/api/"
+# Whoever looks after the service asks these as often as it likes.
+UNCOUNTED: Final = ("/health/", "/metrics")
 MAX_BODY: Final = 64 * 1024
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _LENGTH: Final = re.compile(r"[0-9]{1,19}")
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="ocore"'}
+# How long a request that waits for an issuer's keys sleeps before it looks again.
+_PAUSE: Final = 0.05
 _log = log(__name__)
 
 
 class Gate:
     """Lets requests in, or answers them itself."""
 
-    def __init__(self, app: ASGIApp, database: Database, tokens: Tokens, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, database: Database, tokens: Tokens, issuers: Issuers, metrics: Metrics, limits: Limits
+    ) -> None:
         self._app = app
         self._database = database
         self._tokens = tokens
+        self._issuers = issuers
         self._metrics = metrics
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -57,6 +72,7 @@ class Gate:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=name)
         began, status = time.monotonic(), [500]
+        standings: list[Standing] = []
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -65,10 +81,11 @@ class Gate:
                 found[REQUEST_ID] = name
                 found["X-Content-Type-Options"] = "nosniff"
                 found.setdefault("Cache-Control", "no-store")
+                found.update(limits.headers(standings))
             await send(message)
 
         try:
-            await self._pass(scope, receive, answer, headers)
+            await self._pass(scope, receive, answer, headers, standings)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
             _log.exception("a request failed", path=scope["path"])
             await response(Problem("internal"))(scope, receive, answer)
@@ -76,17 +93,39 @@ class Gate:
             self._metrics.request(scope, status[0], time.monotonic() - began)
             _log.info("request", method=scope["method"], path=scope["path"], status=status[0])
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, standings: list[Standing]
+    ) -> None:
         try:
-            if _path(scope).startswith(PREFIX):
-                scope.setdefault("state", {})["caller"] = await self._caller(headers)
+            path = _path(scope)
+            if not path.startswith(UNCOUNTED):
+                await self._count(limits.ADDRESS, limits.address(scope), standings)
+            if path.startswith(PREFIX):
+                caller = await self._caller(headers, limits.address(scope), standings)
+                scope.setdefault("state", {})["caller"] = caller
+                await self._count(limits.ORGANIZATION, caller.organization, standings)
             receive = await _bounded(receive, headers)
         except Problem as problem:
             await response(problem)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    async def _caller(self, headers: Headers) -> Caller:
+    async def _count(self, limit: str, whose: str, standings: list[Standing]) -> None:
+        """Count a request, note how that limit stands then, and refuse the request if it is reached."""
+        if self._limits.has(limit):
+            standings += await run_in_threadpool(self._limits.take, limit, whose)
+            limits.check(standings)
+
+    async def _caller(self, headers: Headers, address: str, standings: list[Standing]) -> Caller:
+        try:
+            return await self._read(headers)
+        except Problem as problem:
+            # A valid token is taken from everywhere: somebody behind the same proxy must not be able to lock it out.
+            if problem.code == "unauthorized":
+                await self._count(limits.FAILURES, address, standings)
+            raise
+
+    async def _read(self, headers: Headers) -> Caller:
         words = headers.get("authorization", "").split()
         # The seed's own example sends the bare token.
         if words and words[0].lower() == "bearer":
@@ -94,22 +133,44 @@ class Gate:
         if len(words) != 1:
             raise Problem("unauthorized", headers=_CHALLENGE)
         try:
-            caller, _ = self._tokens.read(words[0])
-            await run_in_threadpool(self._check, caller)
+            if self._issuers.issued(words[0]):
+                caller = await self._of_another_issuer(words[0])
+            else:
+                caller, _ = self._tokens.read(words[0])
+            return await run_in_threadpool(self._checked, caller)
         except TokenRefused as refused:
             _log.info("token refused", reason=str(refused))
             challenge = {"WWW-Authenticate": _CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
             raise Problem("unauthorized", headers=challenge) from None
         except AWAY:
             raise unavailable() from None
-        return caller
 
-    def _check(self, caller: Caller) -> None:
+    async def _of_another_issuer(self, token: str) -> Caller:
+        """Read a token; while its issuer's keys are fetched, wait without holding a thread."""
+        deadline = time.monotonic() + self._issuers.patience
+        while True:
+            try:
+                return self._issuers.read(token)
+            except KeysMissing:
+                raise unavailable("The keys of the token's issuer cannot be had.") from None
+            except KeysPending:
+                if time.monotonic() > deadline:
+                    raise unavailable("The keys of the token's issuer cannot be had yet.") from None
+            await asyncio.sleep(_PAUSE)
+
+    def _checked(self, caller: Caller) -> Caller:
+        """Return the caller, if the token still counts and the organization is there."""
         with self._database.read() as session:
             if session.get(RevokedToken, caller.token) is not None:
                 raise TokenRefused("it was revoked")
-            if session.get(Organization, caller.organization) is None:
+            found = session.get(Organization, caller.organization)
+            if found is None and caller.issuer:
+                # Others know an organization by its name, too. None is ever made because a token names it.
+                by_name = select(Organization).where(col(Organization.name) == caller.organization)
+                found = session.exec(by_name).first()
+            if found is None:
                 raise TokenRefused("its organization is not known")
+            return replace(caller, organization=found.id)
 
 
 def _path(scope: Scope) -> str:

@@ -40,6 +40,9 @@ QUICK = {
     "monitor_interval": 1,
     "workers": 2,
     "log_level": "debug",
+    # Tests ask as often as they can.
+    "rate_organization": 0,
+    "rate_address": 0,
 }
 READY = 90.0
 # What this starts is killed with it.

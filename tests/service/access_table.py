@@ -18,7 +18,7 @@ from api.parts import TOKEN
 from api.security.keyring import Keyring
 from api.security.tokens import VIEW, Tokens
 from api.settings import Settings
-from tests.service.support import opened
+from tests.service.support import UNLIMITED, opened
 
 if TYPE_CHECKING:
     from tests.service.support import Service
@@ -69,7 +69,7 @@ def _a_batch(service: Service) -> str:
     return str(service.call("POST", "/api/runs", json={"servers": [server]}).json()["id"])
 
 
-def _call(service: Service, operation: str) -> Call:
+def prepared(service: Service, operation: str) -> Call:
     """Prepare what an operation needs: a server of its own, in a state in which it is possible."""
     method, path = operation.split()
     if path == "/api/capacity/size":
@@ -98,7 +98,7 @@ def measured(service: Service, folder: Path) -> dict[str, dict[str, int]]:
     for operation in operations(service):
         found[operation] = {}
         for caller, token in tokens.items():
-            call = _call(service, operation)
+            call = prepared(service, operation)
             answer = service.call(call.method, call.path, token=token, json=call.body)
             found[operation][caller] = answer.status_code
     return found
@@ -115,7 +115,10 @@ def markdown(table: dict[str, dict[str, int]]) -> str:
 def main() -> None:
     """Print the table, as a service on the embedded storage answers."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with tempfile.TemporaryDirectory() as folder, opened(Settings(home=Path(folder), monitor=False)) as service:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        opened(Settings(home=Path(folder), monitor=False, **UNLIMITED)) as service,
+    ):
         print(markdown(measured(service, Path(folder))))  # noqa: T201 - for this it is run
 
 

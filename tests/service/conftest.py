@@ -9,7 +9,7 @@ import pytest
 from api.parts import ENCRYPTION, TOKEN, keyring
 from api.settings import Settings
 from tests.service.storages import ALONE, NAMES, Missing, Servers
-from tests.service.support import Service, opened
+from tests.service.support import UNLIMITED, Service, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,7 @@ QUICK = {
     "grace_seconds": 0,
     "monitor": False,
     "minimum_disk_gb": 1,
+    **UNLIMITED,
 }
 
 
@@ -67,7 +68,7 @@ def environment(storage: str, servers: Servers, tmp_path: Path) -> Iterator[dict
 def settings(environment: dict[str, str]) -> Settings:
     """Return quick settings for an empty storage."""
     given = {name.removeprefix("OCORE_").lower(): value for name, value in environment.items()}
-    made = Settings(**{**QUICK, **given})  # type: ignore[arg-type]
+    made = Settings(**{**QUICK, **given})
     # Only the embedded storage makes its own keys.
     for ring in (ENCRYPTION, TOKEN):
         keyring(made, ring).create()

@@ -19,7 +19,7 @@ from api.parts import TOKEN, keyring
 from api.settings import Settings
 from tests.service import access_table
 from tests.service.problems import problem
-from tests.service.support import opened
+from tests.service.support import UNLIMITED, opened
 from tests.service.test_contract import OPERATIONS
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ GET    /health/ready                       200 200 200 200 200 200
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Return one service for all tests of what is answered alike, whatever the storage is."""
-    with opened(Settings(home=tmp_path_factory.mktemp("home"), monitor=False)) as found:
+    with opened(Settings(home=tmp_path_factory.mktemp("home"), monitor=False, **UNLIMITED)) as found:
         yield found
 
 

@@ -16,7 +16,7 @@ from api.service.mapping import library_server
 from api.settings import Settings
 from api.web import events
 from tests.service.problems import pointers, problem, send
-from tests.service.support import opened
+from tests.service.support import UNLIMITED, opened
 from tests.unit.keymaker import PASSPHRASE, private_key, public_key
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ KEYS = [
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Return one service for all tests of what is answered alike, whatever the storage is."""
-    with opened(Settings(home=tmp_path_factory.mktemp("home"), monitor=False)) as found:
+    with opened(Settings(home=tmp_path_factory.mktemp("home"), monitor=False, **UNLIMITED)) as found:
         yield found
 
 

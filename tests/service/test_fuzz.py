@@ -33,6 +33,7 @@ _NUMBERS = itertools.count()
 FORMATS = {
     "ssh-host": st.builds("{}.{}".format, st.sampled_from(NETWORKS), st.integers(min_value=1, max_value=254)),
     "ssh-private-key": st.sampled_from(KEYS),
+    "entity-tags": st.sampled_from(["*", '"a"', 'W/"a", "b"']),
     "ssh-password": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), min_size=1),
 }
 # Checks that are not made, or not made in full, each with the reason.
@@ -40,8 +41,9 @@ CHECKS: dict[str, Any] = {
     # API.md: DELETE is answered before the server is gone, and until then it can be read.
     "use_after_free": {"enabled": False},
     # Some rules are in no schema, so what fits the schema may be a 422: names have no control characters, a method
-    # needs its own credential, `force` and `steps` go with one kind of run. 404 and 409: what there is, is the rule.
-    "positive_data_acceptance": {"expected-statuses": ["2xx", "404", "409", "422"]},
+    # needs its own credential, `force` and `steps` go with one kind of run. 304, 404, 409 and 412: what there is, is
+    # the rule.
+    "positive_data_acceptance": {"expected-statuses": ["2xx", "304", "404", "409", "412", "422"]},
 }
 
 

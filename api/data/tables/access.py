@@ -19,6 +19,9 @@ class Organization(SQLModel, table=True):
 
     id: str = Field(default_factory=new_id, primary_key=True)
     name: str = Field(unique=True)
+    # What it may have: as the settings say where none, without an end where 0.
+    quota_servers: int | None = None
+    quota_runs: int | None = None
     created_at: datetime = made()
 
 

@@ -8,14 +8,15 @@ from api.schemas.batches import BatchCreate, BatchOut
 from api.service import batches
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
-from api.web.routes.responses import BODY, CONFLICT, NOT_FOUND, PROBLEMS
-from api.web.transaction import reading, writing
+from api.web.once import Once
+from api.web.routes.responses import BODY, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
+from api.web.transaction import reading
 
 router = APIRouter(prefix="/api", tags=["batches"], responses=PROBLEMS)
 
 
-@router.post("/runs", status_code=202, operation_id="createBatch", responses=BODY)
-def create_batch(parts: TheParts, caller: Manager, body: BatchCreate, response: Response) -> BatchOut:
+@router.post("/runs", status_code=202, operation_id="createBatch", responses=BODY | KEYED)
+def create_batch(parts: TheParts, caller: Manager, once: Once, body: BatchCreate, response: Response) -> BatchOut:
     """Queue a run for each of the chosen servers, at most `maxConcurrent` of which go on at a time.
 
     Servers that can have no run now are in `refused`, each with the reason. After `maxFailures` failed runs no more
@@ -23,11 +24,12 @@ def create_batch(parts: TheParts, caller: Manager, body: BatchCreate, response: 
     """
 
     def use(scope: Scope) -> BatchOut:
-        return batches.shown(scope, batches.create(scope, body, caller.subject))
+        return batches.shown(scope, batches.create(parts.settings, scope, body, caller.subject))
 
-    made = writing(parts.database, caller, use)
-    for _ in range(min(made.counts.queued, made.max_concurrent, parts.settings.workers)):
-        parts.bell.ring()
+    made = once(BatchOut, use)
+    if not once.replayed:
+        for _ in range(min(made.counts.queued, made.max_concurrent, parts.settings.workers)):
+            parts.bell.ring()
     response.headers["Location"] = f"/api/batches/{made.id}"
     return made
 
@@ -38,7 +40,7 @@ def get_batch(parts: TheParts, caller: Viewer, id: str) -> BatchOut:  # noqa: A0
     return reading(parts.database, caller, lambda scope: batches.shown(scope, batches.find(scope, id)))
 
 
-@router.post("/batches/{id}/cancel", status_code=202, operation_id="cancelBatch", responses=NOT_FOUND | CONFLICT)
-def cancel_batch(parts: TheParts, caller: Manager, id: str) -> BatchOut:  # noqa: A002 - as the seed names it
+@router.post("/batches/{id}/cancel", status_code=202, operation_id="cancelBatch", responses=NOT_FOUND | CONFLICT | KEYED)
+def cancel_batch(caller: Manager, once: Once, id: str) -> BatchOut:  # noqa: A002 - as the seed names it
     """Stop a batch: no more of its runs begin, and those that wait or go on end within seconds."""
-    return writing(parts.database, caller, lambda scope: batches.shown(scope, batches.cancel(scope, id)))
+    return once(BatchOut, lambda scope: batches.shown(scope, batches.cancel(scope, id)))

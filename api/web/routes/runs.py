@@ -13,21 +13,30 @@ from api.service import mapping, runs
 from api.service.scope import Scope
 from api.web import events
 from api.web.dependencies import Manager, TheParts, Viewer
-from api.web.routes.responses import BODY, CONFLICT, NOT_FOUND, PROBLEMS
-from api.web.transaction import reading, writing
+from api.web.once import Once
+from api.web.routes.responses import BODY, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
+from api.web.transaction import reading
 
 router = APIRouter(prefix="/api", tags=["runs"], responses=PROBLEMS)
 
 
 @router.post("/servers/{id}/runs", status_code=202, operation_id="createRun", responses=NOT_FOUND | CONFLICT | BODY)
-def create_run(parts: TheParts, caller: Manager, id: str, body: RunCreate, response: Response) -> RunOut:  # noqa: A002 - as the seed names it
+def create_run(
+    parts: TheParts,
+    caller: Manager,
+    once: Once,
+    id: str,  # noqa: A002 - as the seed names it
+    body: RunCreate,
+    response: Response,
+) -> RunOut:
     """Queue a run: `provision` (all steps or some, with `force` also those that are so), `validate` or `drift`."""
 
     def use(scope: Scope) -> RunOut:
-        return runs.shown(scope, runs.create(scope, id, body, caller.subject))
+        return runs.shown(scope, runs.create(parts.settings, scope, id, body, caller.subject))
 
-    made = writing(parts.database, caller, use)
-    parts.bell.ring()
+    made = once(RunOut, use)
+    if not once.replayed:
+        parts.bell.ring()
     response.headers["Location"] = f"/api/runs/{made.id}"
     return made
 
@@ -60,10 +69,10 @@ def get_run(parts: TheParts, caller: Viewer, id: str) -> RunOut:  # noqa: A002 -
     return reading(parts.database, caller, lambda scope: runs.shown(scope, scope.run(id)))
 
 
-@router.post("/runs/{id}/cancel", status_code=202, operation_id="cancelRun", responses=NOT_FOUND | CONFLICT)
-def cancel_run(parts: TheParts, caller: Manager, id: str) -> RunOut:  # noqa: A002 - as the seed names it
+@router.post("/runs/{id}/cancel", status_code=202, operation_id="cancelRun", responses=NOT_FOUND | CONFLICT | KEYED)
+def cancel_run(caller: Manager, once: Once, id: str) -> RunOut:  # noqa: A002 - as the seed names it
     """Stop a run: one that waits at once, one that goes on within seconds, here and on the server."""
-    return writing(parts.database, caller, lambda scope: runs.shown(scope, runs.cancel(scope, id, caller.subject)))
+    return once(RunOut, lambda scope: runs.shown(scope, runs.cancel(scope, id, caller.subject)))
 
 
 @router.get(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from sqlmodel import col, select
 
 from api.data.tables import ServerStatus, StepLog
 from api.schemas.capacity import CapacityOut
-from api.schemas.fields import IdempotencyKey, PlainText
+from api.schemas.fields import EntityTags, PlainText
 from api.schemas.servers import (
     HostKeyReset,
     Message,
@@ -21,13 +21,16 @@ from api.schemas.servers import (
     ServerUpdate,
     StepLogList,
 )
-from api.service import idempotency, mapping, servers
+from api.service import etags, mapping, servers
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
-from api.web.routes.responses import BODY, CONFLICT, NOT_FOUND, PROBLEMS
+from api.web.once import Once
+from api.web.routes.responses import BODY, CHANGED, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
 from api.web.transaction import reading, writing
 
 router = APIRouter(prefix="/api/servers", tags=["servers"], responses=PROBLEMS)
+
+IfMatch = Annotated[EntityTags, Header(description="The ETag of a GET: 412 where somebody changed it meanwhile.")]
 
 
 @router.get("", operation_id="listServers")
@@ -59,69 +62,70 @@ def list_servers(
     return ServerList(servers=found)
 
 
-async def _sent(request: Request) -> bytes:
-    """Return the body as it was sent."""
-    return await request.body()
-
-
 @router.post("", status_code=201, operation_id="createServer", responses=BODY | CONFLICT)
-def create_server(
-    parts: TheParts,
-    caller: Manager,
-    body: ServerCreate,
-    response: Response,
-    *,
-    sent: Annotated[bytes, Depends(_sent)],
-    idempotency_key: Annotated[
-        IdempotencyKey, Header(description="The same key: the same answer, carried out once.")
-    ] = None,
-) -> ServerOut:
+def create_server(parts: TheParts, caller: Manager, once: Once, body: ServerCreate, response: Response) -> ServerOut:
     """Create a server, and queue its validation; a validated server goes on to be provisioned by itself."""
-    idempotency.check_key(idempotency_key)
-    # With the secrets in it: by a key of ours, so that it tells nobody else anything.
-    same = idempotency.normal(sent) if idempotency_key else b""
-
-    def use(scope: Scope) -> tuple[ServerOut, bool]:
-        known = idempotency.answered(scope, parts.seal, idempotency_key, same) if idempotency_key else None
-        if known is not None:
-            return ServerOut.model_validate(known), True
-        answer = idempotency.reserve(scope, idempotency_key, parts.seal.fingerprint(same)) if idempotency_key else None
-        made = mapping.server_out(servers.create(parts, scope, body, caller.subject))
-        if answer is not None:
-            answer.body = made.model_dump(mode="json")
-        return made, False
-
-    made, replayed = writing(parts.database, caller, use)
-    if replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    else:
+    made = once(ServerOut, lambda scope: mapping.server_out(servers.create(parts, scope, body, caller.subject)))
+    if not once.replayed:
         parts.bell.ring()
     response.headers["Location"] = f"/api/servers/{made.id}"
     return made
 
 
-@router.get("/{id}", operation_id="getServer", responses=NOT_FOUND)
-def get_server(parts: TheParts, caller: Viewer, id: str) -> ServerDetail:  # noqa: A002 - the seed's name
-    """Return a server with its hardware, status and capacity."""
-    return reading(parts.database, caller, lambda scope: mapping.server_detail(scope.server(id), parts.settings))
+@router.get(
+    "/{id}",
+    operation_id="getServer",
+    responses=NOT_FOUND | {304: {"description": "It is as If-None-Match has it"}},
+    response_model=ServerDetail,
+)
+def get_server(
+    parts: TheParts,
+    caller: Viewer,
+    id: str,  # noqa: A002 - the seed's name
+    response: Response,
+    if_none_match: Annotated[EntityTags, Header(description="An ETag that was seen: 304 where it still holds.")] = None,
+) -> ServerDetail | Response:
+    """Return a server with its hardware, status and capacity, and an ETag that says which state this is."""
+
+    def use(scope: Scope) -> tuple[ServerDetail, str]:
+        server = scope.server(id)
+        detail = mapping.server_detail(server, parts.settings)
+        return detail, etags.of(server, detail)
+
+    detail, tag = reading(parts.database, caller, use)
+    if etags.is_known(if_none_match, tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return detail
 
 
-@router.put("/{id}", operation_id="updateServer", responses=NOT_FOUND | CONFLICT | BODY)
-def update_server(parts: TheParts, caller: Manager, id: str, body: ServerUpdate) -> ServerOut:  # noqa: A002 - the seed's name
+@router.put("/{id}", operation_id="updateServer", responses=NOT_FOUND | CONFLICT | CHANGED | BODY)
+def update_server(
+    parts: TheParts,
+    caller: Manager,
+    id: str,  # noqa: A002 - the seed's name
+    body: ServerUpdate,
+    if_match: IfMatch = None,
+) -> ServerOut:
     """Change what the body names; a change of the connection queues a new validation."""
 
     def use(scope: Scope) -> ServerOut:
-        return mapping.server_out(servers.update(parts, scope, id, body, caller.subject))
+        return mapping.server_out(servers.update(parts, scope, id, body, caller.subject, if_match=if_match))
 
     changed = writing(parts.database, caller, use)
     parts.bell.ring()
     return changed
 
 
-@router.delete("/{id}", status_code=202, operation_id="deleteServer", responses=NOT_FOUND)
-def delete_server(parts: TheParts, caller: Manager, id: str) -> Message:  # noqa: A002 - the seed's name
+@router.delete("/{id}", status_code=202, operation_id="deleteServer", responses=NOT_FOUND | CHANGED)
+def delete_server(
+    parts: TheParts,
+    caller: Manager,
+    id: str,  # noqa: A002 - the seed's name
+    if_match: IfMatch = None,
+) -> Message:
     """Mark a server for removal: what was put on it is cleaned up, and then it is gone, here with its secrets."""
-    writing(parts.database, caller, lambda scope: servers.remove(scope, id, caller.subject))
+    writing(parts.database, caller, lambda scope: servers.remove(parts, scope, id, caller.subject, if_match=if_match))
     parts.bell.ring()
     return Message(message="The server is being removed; it is gone when it is not found any more.")
 
@@ -156,20 +160,19 @@ def get_logs(parts: TheParts, caller: Viewer, id: str) -> StepLogList:  # noqa: 
 
 @router.post("/{id}/reset-host-key", operation_id="resetServerHostKey", responses=NOT_FOUND | CONFLICT | BODY)
 def reset_host_key(
-    parts: TheParts,
-    caller: Manager,
+    once: Once,
     id: str,  # noqa: A002 - the seed's name
     body: HostKeyReset | None = None,
 ) -> Message:
     """Clear the pinned host key: the next connection takes the key it is shown, or must be shown the expected one."""
     expected = body.expected_fingerprint if body else None
-    said = writing(parts.database, caller, lambda scope: servers.reset_host_key(scope, id, expected))
-    return Message(message=said)
+    return once(Message, lambda scope: Message(message=servers.reset_host_key(scope, id, expected)))
 
 
-@router.post("/{id}/retry", operation_id="retryServer", responses=NOT_FOUND | CONFLICT)
-def retry_server(parts: TheParts, caller: Manager, id: str) -> Message:  # noqa: A002 - the seed's name
+@router.post("/{id}/retry", operation_id="retryServer", responses=NOT_FOUND | CONFLICT | KEYED)
+def retry_server(parts: TheParts, caller: Manager, once: Once, id: str) -> Message:  # noqa: A002 - the seed's name
     """Queue a new run for a server that failed."""
-    said = writing(parts.database, caller, lambda scope: servers.retry(parts, scope, id, caller.subject))
-    parts.bell.ring()
-    return Message(message=said)
+    said = once(Message, lambda scope: Message(message=servers.retry(parts, scope, id, caller.subject)))
+    if not once.replayed:
+        parts.bell.ring()
+    return said
