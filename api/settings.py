@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     token_keys: SecretStr | None = Field(
         None, description="The ring of token keys as JSON, instead of the file token-keys.json in home."
     )
+    receipt_keys: SecretStr | None = Field(
+        None, description="The ring of keys that sign receipts as JSON, instead of the file receipt-keys.json in home."
+    )
     token_issuer: str = Field("ocore", description="The claim `iss` of our tokens.")
     token_audience: str = Field("ocore-api", description="The claim `aud` of our tokens.")
     token_max_days: int = Field(366, ge=1, description="The longest life of a token, in days; longer ones are refused.")

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_
 from sqlmodel import col, select
 
+import ocore
 from api.commands.opening import opened, settings_of
 from api.data.locks import lock_server
 from api.data.tables import Server
 from api.errors import SetupError
-from api.parts import ENCRYPTION, keyring
+from api.parts import ENCRYPTION, RECEIPT, keyring
 from api.security.keyring import Ring
 from api.security.seal import KeyMissing, Seal, SealBroken
+from api.service import receipts
 from api.service.mapping import PASSWORD, PRIVATE_KEY, binding
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from api.parts import Parts
+    from api.security.keyring import Keyring
 
 _REQUEST_SECONDS = 2.0
 
@@ -63,9 +66,18 @@ def drop(arguments: Namespace) -> int:
             # A request that began before may have been sealing with an older key at this moment.
             time.sleep(_REQUEST_SECONDS)
             _seal_anew(parts)
+        if arguments.ring == RECEIPT:
+            _remember_public(parts, ring)
         ring.change(Ring.without_older)
         sys.stderr.write("The older keys are gone.\n")
     return 0
+
+
+def _remember_public(parts: Parts, ring: Keyring) -> None:
+    """Keep the public keys of what was signed: also of statements, which are written down nowhere."""
+    with parts.database.write() as session:
+        for private in ring.ring().keys.values():
+            receipts.remember(session, ocore.receipt_public_key(private))
 
 
 def _seal_anew(parts: Parts) -> None:

@@ -12,6 +12,7 @@ import ocore
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, StepLog, now
 from api.logs import log
+from api.service import receipts
 from api.service.queueing import end, enqueue, waiting
 from api.work import sessions
 from api.work.recorder import held_run
@@ -44,6 +45,7 @@ class Done:
     notes: tuple[str, ...] = ()
     isolation: str = ""
     result: dict[str, Any] | None = None
+    evidence: dict[str, Any] | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -68,6 +70,7 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
         else:
             _conclude(session, parts.settings, server, run, done, reason)
         recorder.write_last(session, run)
+        receipts.write(session, parts.signer, server, run, done.evidence)
         session.add(run)
         session.add(server)
         if _is_gone(run):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.parts import ENCRYPTION, TOKEN, keyring
+from api.parts import RINGS, keyring
 from api.settings import Settings
 from tests.service.storages import NAMES, Missing, Servers
 from tests.service.support import Service, opened
@@ -56,7 +56,7 @@ def settings(environment: dict[str, str]) -> Settings:
     given = {name.removeprefix("OCORE_").lower(): value for name, value in environment.items()}
     made = Settings(**{**QUICK, **given})  # type: ignore[arg-type]
     # Only the embedded storage makes its own keys.
-    for ring in (ENCRYPTION, TOKEN):
+    for ring in RINGS:
         keyring(made, ring).create()
     return made
 

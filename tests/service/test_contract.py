@@ -27,6 +27,8 @@ OPERATIONS = {(one["method"], CONTRACT["prefix"] + one["path"]): one for one in 
 OURS = {
     ("POST", "/api/servers/{id}/runs"),
     ("GET", "/api/servers/{id}/runs"),
+    ("GET", "/api/servers/{id}/receipts"),
+    ("GET", "/api/receipts/keys"),
     ("GET", "/api/capacity/size"),
     ("GET", "/api/servers/{id}/plan"),
     ("GET", "/api/servers/{id}/drift"),

@@ -3,6 +3,7 @@
 from api.data.tables.access import Answer, Organization, RevokedToken
 from api.data.tables.columns import UtcDateTime, now
 from api.data.tables.holding import Lead, Session
+from api.data.tables.receipts import Receipt, ReceiptKey
 from api.data.tables.runs import Event, Run, RunKind, RunState, StepLog
 from api.data.tables.servers import Server, ServerStatus
 
@@ -11,6 +12,8 @@ __all__ = [
     "Event",
     "Lead",
     "Organization",
+    "Receipt",
+    "ReceiptKey",
     "RevokedToken",
     "Run",
     "RunKind",

@@ -14,6 +14,7 @@ from api.data.database import clock
 from api.data.locks import lock_server
 from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, now
 from api.logs import log
+from api.service import receipts
 from api.service.queueing import end, tell
 from api.work import sessions
 from api.work.claims import candidates
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sqlmodel.sql.expression import SelectOfScalar
 
     from api.parts import Parts
+    from api.security.signer import Signer
 
 _LEAD: Final = "sweeper"
 _TIDY_SECONDS: Final = 600.0
@@ -76,7 +78,7 @@ class Sweeper:
             ]
         for name in lost:
             with self._parts.database.write() as session:
-                reap(session, name, self._parts.settings.max_attempts)
+                reap(session, name, self._parts.settings.max_attempts, self._parts.signer)
 
     def _ring(self) -> None:
         """Ring for runs that may start, unless somebody is about to hear of them anyway."""
@@ -92,7 +94,7 @@ class Sweeper:
             self._parts.bell.ring()
 
 
-def reap(session: Session, name: str, most: int) -> None:
+def reap(session: Session, name: str, most: int, signer: Signer) -> None:
     """Take a run from its lost worker: back to the queue, or to its end where it was begun too often."""
     found = session.get(Run, name)
     server = lock_server(session, found.server_id) if found else None
@@ -109,6 +111,7 @@ def reap(session: Session, name: str, most: int) -> None:
     else:
         _fail(session, server, run)
     _log.warning("a run lost its worker", run=run.id, server=server.id, attempt=run.attempt, state=run.state)
+    receipts.write(session, signer, server, run, None)
     session.add(run)
     session.add(server)
     tell(session, run)
