@@ -17,6 +17,7 @@ from api.security.keyring import Keyring
 from api.security.seal import HEAD, Seal
 from api.security.signer import Signer
 from api.security.tokens import Tokens
+from api.service import changes
 from api.work.bell import Bell
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Parts:
         receipt.ring()
         seal = Seal(encryption)
         _check_key(database, seal, encryption)
+        database.watch(changes.watch)
         return cls(settings, database, seal, Tokens(token, settings), Signer(receipt), Bell(settings))
 
     def close(self) -> None:

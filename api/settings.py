@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     # Keeping
     events_days: float = Field(30, gt=0, description="Days that the events of runs are kept.")
     logs_days: float = Field(365, gt=0, description="Days that runs and their provisioning logs are kept.")
+    audit_days: float = Field(365, gt=0, description="Days that the audit log is kept.")
     idempotency_hours: float = Field(24, gt=0, description="Hours that an Idempotency-Key is remembered.")
 
     # What is said

@@ -11,20 +11,26 @@ from sqlmodel import col, select
 
 import ocore
 from api.commands.opening import opened, settings_of
+from api.data import migrate
+from api.data.database import AWAY, FILE, Database
 from api.data.locks import lock_server
 from api.data.tables import Server
 from api.errors import SetupError
 from api.parts import ENCRYPTION, RECEIPT, keyring
 from api.security.keyring import Ring
 from api.security.seal import KeyMissing, Seal, SealBroken
-from api.service import receipts
+from api.service import audit, receipts
 from api.service.mapping import PASSWORD, PRIVATE_KEY, binding
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
+
+    from sqlmodel import Session
 
     from api.parts import Parts
     from api.security.keyring import Keyring
+    from api.settings import Settings
 
 _REQUEST_SECONDS = 2.0
 
@@ -35,6 +41,7 @@ def create(arguments: Namespace) -> int:
     if ring.exists():
         raise SetupError(f"There are {ring.name} keys already, in {ring.where}; `ocore keys rotate` makes a new one.")
     ring.create()
+    _note_created(ring, settings_of(arguments))
     sys.stderr.write(f"Made {ring.where}. Keep a copy where the database's copies are not.\n")
     return 0
 
@@ -44,13 +51,13 @@ def rotate(arguments: Namespace) -> int:
     with opened(arguments) as parts:
         ring = keyring(parts.settings, arguments.ring)
         if arguments.prepare:
-            newest = next(reversed(ring.change(Ring.prepared).keys))
+            newest = next(reversed(_changed(parts, ring, "prepare", Ring.prepared).keys))
             sys.stderr.write(
                 f"The {ring.name} key {newest} is in {ring.where}, and not used yet. Copy the file to every machine, "
                 "then rotate without --prepare on one of them, and copy it again.\n"
             )
             return 0
-        active = ring.change(Ring.rotated).active
+        active = _changed(parts, ring, "rotate", Ring.rotated).active
         sys.stderr.write(f"The active {ring.name} key is now {active}.\n")
         if arguments.ring == ENCRYPTION:
             _seal_anew(parts)
@@ -68,9 +75,37 @@ def drop(arguments: Namespace) -> int:
             _seal_anew(parts)
         if arguments.ring == RECEIPT:
             _remember_public(parts, ring)
-        ring.change(Ring.without_older)
+        _changed(parts, ring, "drop", Ring.without_older)
         sys.stderr.write("The older keys are gone.\n")
     return 0
+
+
+def _changed(parts: Parts, ring: Keyring, what: str, how: Callable[[Ring], Ring]) -> Ring:
+    """Change a ring, and write it down: where that cannot be, the ring stays as it is."""
+    with parts.database.write() as session:
+        _note(session, what, ring)
+        session.flush()
+        return ring.change(how)
+
+
+def _note(session: Session, what: str, ring: Keyring) -> None:
+    session.info[audit.ACTOR] = audit.Actor.of_command()
+    audit.note(session, f"keys.{what}", audit.Thing("keys", ring.name, ring.name), organization=None)
+
+
+def _note_created(ring: Keyring, settings: Settings) -> None:
+    """Write down that a ring was made, if there is a database already: usually the keys come first."""
+    if settings.embedded and not (settings.home / FILE).exists():
+        return
+    database = Database(settings)
+    try:
+        if migrate.is_current(database):
+            with database.write() as session:
+                _note(session, "create", ring)
+    except AWAY:
+        sys.stderr.write("The database does not answer: this is not in the audit log.\n")
+    finally:
+        database.close()
 
 
 def _remember_public(parts: Parts, ring: Keyring) -> None:

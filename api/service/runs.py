@@ -9,6 +9,7 @@ from sqlmodel import col
 import ocore
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, now
 from api.errors import Problem
+from api.service.audit import Thing, changes
 from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ def create(scope: Scope, name: str, body: RunCreate, by: str) -> Run:
         raise Problem("busy", f"The server is {server.status}, and a run of it waits or goes on.")
     if server.status == ServerStatus.PENDING and running(scope.session, server) is not None:
         raise Problem("busy", "The run before this one is still ending.")
-    return enqueue(scope.session, server, RunKind(body.kind), by, force=body.force, steps=body.steps)
+    run = enqueue(scope.session, server, RunKind(body.kind), by, force=body.force, steps=body.steps)
+    scope.note("run.create", _thing(run, server), changes({}, body.model_dump()))
+    return run
+
+
+def _thing(run: Run, server: Server) -> Thing:
+    return Thing("run", run.id, server.name, server.id)
 
 
 def _check(body: RunCreate) -> None:
@@ -67,6 +74,7 @@ def cancel(scope: Scope, name: str, by: str) -> Run:
     else:
         raise Problem("run_ended", f"The run has ended: {run.state}.")
     scope.session.add(run)
+    scope.note("run.cancel", _thing(run, server))
     return run
 
 

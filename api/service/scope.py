@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlmodel import col, select
 
@@ -10,10 +10,15 @@ from api.data.locks import locking
 from api.data.tables import Run, Server
 from api.errors import Problem
 from api.ids import is_id
+from api.service.audit import ACTOR, SERVICE, note
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from sqlmodel import Session
     from sqlmodel.sql.expression import SelectOfScalar
+
+    from api.service.audit import Actor, Thing
 
 _Row = TypeVar("_Row", Server, Run)
 
@@ -21,9 +26,14 @@ _Row = TypeVar("_Row", Server, Run)
 class Scope:
     """What one organization sees, in one transaction."""
 
-    def __init__(self, session: Session, organization: str) -> None:
+    def __init__(self, session: Session, organization: str, actor: Actor = SERVICE) -> None:
         self.session = session
         self.organization = organization
+        session.info[ACTOR] = actor
+
+    def note(self, action: str, thing: Thing, changes: Iterable[Mapping[str, Any]] = (), detail: str = "") -> None:
+        """Write down in the audit log what is done here."""
+        note(self.session, action, thing, organization=self.organization, changes=changes, detail=detail)
 
     def server(self, name: str, *, lock: bool = False) -> Server:
         """Return a server, or raise `not_found`; with `lock`, nobody else changes it in this transaction."""

@@ -75,6 +75,7 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
         session.add(server)
         if _is_gone(run):
             _log.info("server removed", server=server.id, host=server.host, why=run.message)
+            server.status_message = run.message
             session.delete(server)
     return True
 

@@ -73,6 +73,8 @@ def _call(service: Service, operation: str) -> Call:
     if operation == "POST /api/servers/{id}/runs":
         service.set(server, status=ServerStatus.ACTIVE)
         service.set_runs(server, state=RunState.SUCCEEDED)
+    if operation == "POST /api/servers/{id}/retry":
+        service.set_runs(server, state=RunState.CANCELLED)
     body = {"description": "x"} if method == "PUT" else {} if path.endswith("/runs") and method == "POST" else None
     return Call(method, path.replace("{id}", run if path.startswith("/api/runs/") else server), body)
 

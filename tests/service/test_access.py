@@ -45,6 +45,7 @@ GET    /api/servers/{id}/plan              401 401 401 404 200 200
 GET    /api/servers/{id}/drift             401 401 401 404 200 200
 GET    /api/servers/{id}/receipts         401 401 401 404 200 200
 GET    /api/receipts/keys                 401 401 401 200 200 200
+GET    /api/audit                         401 401 401 200 200 200
 GET    /api/capacity/size                  401 401 401 200 200 200
 GET    /api/runs/{id}                      401 401 401 404 200 200
 POST   /api/runs/{id}/cancel               401 401 401 404 403 202

@@ -29,6 +29,7 @@ OURS = {
     ("GET", "/api/servers/{id}/runs"),
     ("GET", "/api/servers/{id}/receipts"),
     ("GET", "/api/receipts/keys"),
+    ("GET", "/api/audit"),
     ("GET", "/api/capacity/size"),
     ("GET", "/api/servers/{id}/plan"),
     ("GET", "/api/servers/{id}/drift"),

@@ -190,6 +190,7 @@ def test_show_what_the_command_says(service: Service, tmp_path: Path, capsys: py
     assert "it is about another server" in verify("another server's among them", mixed)
 
 
+@pytest.mark.parametrize("storage", ["sqlite"])
 def test_rows_that_were_removed_from_the_database_are_noticed(service: Service) -> None:
     """From the middle: the chain tells. The last one: a digest that somebody wrote down tells, and nothing else."""
     made = service.create()["id"]

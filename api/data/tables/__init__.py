@@ -1,6 +1,7 @@
 """The tables. A change here needs a migration in `migrations/versions`; a test compares the two."""
 
 from api.data.tables.access import Answer, Organization, RevokedToken
+from api.data.tables.audit import AuditEntry
 from api.data.tables.columns import UtcDateTime, now
 from api.data.tables.holding import Lead, Session
 from api.data.tables.receipts import Receipt, ReceiptKey
@@ -9,6 +10,7 @@ from api.data.tables.servers import Server, ServerStatus
 
 __all__ = [
     "Answer",
+    "AuditEntry",
     "Event",
     "Lead",
     "Organization",

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 import ocore
 from api.data.database import clock
 from api.data.locks import lock_server
-from api.data.tables import Answer, Event, RevokedToken, Run, RunKind, RunState, Server, now
+from api.data.tables import Answer, AuditEntry, Event, RevokedToken, Run, RunKind, RunState, Server, now
 from api.logs import log
 from api.service import receipts
 from api.service.queueing import end, tell
@@ -117,6 +117,7 @@ def reap(session: Session, name: str, most: int, signer: Signer) -> None:
     tell(session, run)
     if run.kind == RunKind.CLEANUP and run.state == RunState.FAILED:
         _log.warning("server removed without a clean-up", server=server.id, host=server.host)
+        server.status_message = f"It was not cleaned up. {run.message}"
         session.delete(server)
 
 
@@ -142,6 +143,7 @@ def tidy(parts: Parts) -> None:
     _in_portions(parts, aged, lambda runs: delete(Run).where(col(Run.id).in_(runs)))
     for what in (
         delete(Answer).where(col(Answer.created_at) < old_answers),
+        delete(AuditEntry).where(col(AuditEntry.at) < moment - timedelta(days=settings.audit_days)),
         delete(RevokedToken).where(col(RevokedToken.expires_at) < moment),
     ):
         with parts.database.write() as session:
