@@ -30,6 +30,8 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
         "This run is not to be cancelled",
         "A removal ends by itself, at its deadline at the latest.",
     ),
+    "limit_reached": (409, "There are as many as there may be", "Delete one that is not needed any more."),
+    "webhook_disabled": (409, "The webhook is disabled", "Enable it with PUT; then replay what it has missed."),
     "idempotency_conflict": (
         422,
         "The Idempotency-Key was used for another request",

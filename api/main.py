@@ -13,7 +13,7 @@ from api.web import problems
 from api.web.document import DocumentedApi
 from api.web.gate import Gate
 from api.web.metrics import Metrics
-from api.web.routes import audit, capacity, health, receipts, runs, servers
+from api.web.routes import audit, capacity, health, receipts, runs, servers, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,8 +55,8 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
-    for router in (servers.router, runs.router, receipts.router, audit.router, capacity.router, health.router):
-        app.include_router(router)
+    for room in (servers, runs, receipts, audit, webhooks, capacity, health):
+        app.include_router(room.router)
     problems.install(app)
     gate: Any = Gate
     app.add_middleware(gate, database=opened.database, tokens=opened.tokens, metrics=metrics)

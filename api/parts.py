@@ -11,7 +11,7 @@ from sqlmodel import select
 
 from api.data import migrate
 from api.data.database import AWAY, Database
-from api.data.tables import ReceiptKey, Server
+from api.data.tables import ReceiptKey, Server, Webhook
 from api.errors import SetupError
 from api.security.keyring import Keyring
 from api.security.seal import HEAD, Seal
@@ -102,7 +102,8 @@ def _check_key(database: Database, seal: Seal, ring: Keyring) -> None:
     ring.ring()
     with database.read() as session:
         heads = [func.substr(column, 1, HEAD) for column in (Server.sealed_private_key, Server.sealed_password)]
-        rows = session.execute(select(*heads)).all()
+        rows = [*session.execute(select(*heads)).all()]
+        rows += session.execute(select(func.substr(Webhook.sealed_secret, 1, HEAD))).all()
     unknown = sum(not seal.knows(envelope) for row in rows for envelope in row if envelope is not None)
     if unknown:
         raise SetupError(

@@ -14,12 +14,12 @@ from api.commands.opening import opened, settings_of
 from api.data import migrate
 from api.data.database import AWAY, FILE, Database
 from api.data.locks import lock_server
-from api.data.tables import Server
+from api.data.tables import Server, Webhook
 from api.errors import SetupError
 from api.parts import ENCRYPTION, RECEIPT, keyring
 from api.security.keyring import Ring
 from api.security.seal import KeyMissing, Seal, SealBroken
-from api.service import audit, receipts
+from api.service import audit, receipts, webhooks
 from api.service.mapping import PASSWORD, PRIVATE_KEY, binding
 
 if TYPE_CHECKING:
@@ -127,8 +127,27 @@ def _seal_anew(parts: Parts) -> None:
             if server is not None:
                 lost += _again(server, parts.seal)
                 session.add(server)
+    hooks = _seal_webhooks(parts)
     words = f"; {lost} that were bound to an earlier address are gone" if lost else ""
-    sys.stderr.write(f"Sealed the secrets of {len(names)} server(s) anew{words}.\n")
+    sys.stderr.write(f"Sealed the secrets of {len(names)} server(s) and {hooks} webhook(s) anew{words}.\n")
+
+
+def _seal_webhooks(parts: Parts) -> int:
+    """Seal the secrets of webhooks with the active key, each in a transaction of its own; return how many there are."""
+    with parts.database.read() as session:
+        names = session.exec(select(col(Webhook.id))).all()
+    for name in names:
+        with parts.database.write() as session:
+            hook = session.get(Webhook, name, with_for_update={"key_share": True})
+            if hook is None or parts.seal.is_active(hook.sealed_secret):
+                continue
+            try:
+                secret = parts.seal.open(hook.sealed_secret, webhooks.binding(hook))
+            except SealBroken as broken:
+                raise SetupError(f"The secret of the webhook {name} cannot be opened: {broken}.") from None
+            hook.sealed_secret = parts.seal.close(secret, webhooks.binding(hook))
+            session.add(hook)
+    return len(names)
 
 
 def _again(server: Server, seal: Seal) -> int:

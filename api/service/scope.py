@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlmodel import col, select
 
 from api.data.locks import locking
-from api.data.tables import Run, Server
+from api.data.tables import Run, Server, Webhook
 from api.errors import Problem
 from api.ids import is_id
 from api.service.audit import ACTOR, SERVICE, note
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from api.service.audit import Actor, Thing
 
-_Row = TypeVar("_Row", Server, Run)
+_Row = TypeVar("_Row", Server, Run, Webhook)
 
 
 class Scope:
@@ -49,6 +49,18 @@ class Scope:
         if found is None:
             raise Problem("not_found", "There is no such run.")
         return found
+
+    def webhook(self, name: str, *, lock: bool = False) -> Webhook:
+        """Return a webhook, or raise `not_found`; with `lock`, nobody else changes it in this transaction."""
+        query = self.webhooks().where(col(Webhook.id) == name)
+        found = self._one(query.with_for_update(key_share=True) if lock else query, name)
+        if found is None:
+            raise Problem("not_found", "There is no such webhook.")
+        return found
+
+    def webhooks(self) -> SelectOfScalar[Webhook]:
+        """Return the query for all webhooks."""
+        return select(Webhook).where(col(Webhook.organization_id) == self.organization)
 
     def servers(self) -> SelectOfScalar[Server]:
         """Return the query for all servers."""

@@ -17,6 +17,7 @@ from api.work.keeper import LOST, Active, Keeper
 from api.work.outcome import HANDOVER
 from api.work.owner import new_owner
 from api.work.recorder import RowRecorder
+from api.work.upkeep.deliverer import Deliverer
 from api.work.upkeep.monitor import Monitor
 from api.work.upkeep.sweeper import Sweeper
 
@@ -42,6 +43,7 @@ class Worker:
         self._keeper = Keeper(parts, self.owner)
         self._sweeper = Sweeper(parts, self.owner)
         self._monitor = Monitor(parts, self.owner, transport) if parts.settings.monitor else None
+        self._deliverer = Deliverer(parts, self.owner)
         self._consumer = parts.bell.workers(parts.settings.workers, self.answer)
 
     def start(self) -> None:
@@ -49,6 +51,7 @@ class Worker:
         self._keeper.start()
         self._consumer.start()
         self._sweeper.start()
+        self._deliverer.start()
         if self._monitor is not None:
             self._monitor.start()
         _log.info("worker started", owner=self.owner, slots=self._parts.settings.workers)
@@ -61,6 +64,7 @@ class Worker:
         if self._monitor is not None:
             self._monitor.stop()
         self._sweeper.stop()
+        self._deliverer.stop()
         grace = self._parts.settings.grace_seconds
         if self._keeper.active:
             _log.info("waiting for runs; what is left then is handed over", runs=len(self._keeper.active), grace=grace)

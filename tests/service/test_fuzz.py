@@ -33,6 +33,7 @@ _NUMBERS = itertools.count()
 FORMATS = {
     "ssh-host": st.builds("{}.{}".format, st.sampled_from(NETWORKS), st.integers(min_value=1, max_value=254)),
     "ssh-private-key": st.sampled_from(KEYS),
+    "webhook-url": st.builds("https://hooks.example.org/{}".format, st.integers(min_value=0)),
     "ssh-password": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), min_size=1),
 }
 # Checks that are not made, or not made in full, each with the reason.

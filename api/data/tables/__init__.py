@@ -7,10 +7,13 @@ from api.data.tables.holding import Lead, Session
 from api.data.tables.receipts import Receipt, ReceiptKey
 from api.data.tables.runs import Event, Run, RunKind, RunState, StepLog
 from api.data.tables.servers import Server, ServerStatus
+from api.data.tables.webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
     "Answer",
     "AuditEntry",
+    "Delivery",
+    "DeliveryState",
     "Event",
     "Lead",
     "Organization",
@@ -25,5 +28,6 @@ __all__ = [
     "Session",
     "StepLog",
     "UtcDateTime",
+    "Webhook",
     "now",
 ]

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 import ocore
 from api.data.database import clock
 from api.data.locks import lock_server
-from api.data.tables import Answer, AuditEntry, Event, RevokedToken, Run, RunKind, RunState, Server, now
+from api.data.tables import Answer, AuditEntry, Delivery, Event, RevokedToken, Run, RunKind, RunState, Server, now
 from api.logs import log
 from api.service import receipts
 from api.service.queueing import end, tell
@@ -144,6 +144,7 @@ def tidy(parts: Parts) -> None:
     for what in (
         delete(Answer).where(col(Answer.created_at) < old_answers),
         delete(AuditEntry).where(col(AuditEntry.at) < moment - timedelta(days=settings.audit_days)),
+        delete(Delivery).where(col(Delivery.created_at) < moment - timedelta(days=settings.deliveries_days)),
         delete(RevokedToken).where(col(RevokedToken.expires_at) < moment),
     ):
         with parts.database.write() as session:

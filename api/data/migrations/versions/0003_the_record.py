@@ -1,4 +1,4 @@
-"""The record: receipts and the keys that signed them, and the audit log."""
+"""The record: receipts and the keys that signed them, the audit log, and webhooks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -56,10 +56,50 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_audit_entry_at"), ["at"], unique=False)
         batch_op.create_index("audit_of_organization", ["organization_id", "id"], unique=False)
         batch_op.create_index("audit_of_server", ["organization_id", "server_id", "id"], unique=False)
+    op.create_table(
+        "webhook",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("events", sa.JSON(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("disabled_reason", sa.String(), nullable=False),
+        sa.Column("failing_since", UtcDateTime(), nullable=True),
+        sa.Column("sealed_secret", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["organization_id"], ["organization.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("webhook", schema=None) as batch_op:
+        batch_op.create_index("webhook_of_organization", ["organization_id", "id"], unique=False)
+
+    op.create_table(
+        "webhook_delivery",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("webhook_id", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.String(), nullable=False),
+        sa.Column("event", sa.String(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.JSON(), nullable=False),
+        sa.Column("next_at", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["webhook_id"], ["webhook.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("webhook_delivery", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_webhook_delivery_created_at"), ["created_at"], unique=False)
+        batch_op.create_index("delivery_of_webhook", ["webhook_id", "id"], unique=False)
+        batch_op.create_index("delivery_due", ["state", "next_at"], unique=False)
 
 
 def downgrade() -> None:
     """Go back to the form before."""
+    op.drop_table("webhook_delivery")
+    op.drop_table("webhook")
     op.drop_table("audit_entry")
     op.drop_table("receipt")
     op.drop_table("receipt_key")
