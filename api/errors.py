@@ -41,6 +41,8 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
         "The server was changed meanwhile",
         "Read it again, see whether your change still holds, and send it with the new ETag.",
     ),
+    "limit_reached": (409, "There are as many as there may be", "Delete one that is not needed any more."),
+    "webhook_disabled": (409, "The webhook is disabled", "Enable it with PUT; then replay what it has missed."),
     "idempotency_conflict": (
         422,
         "The Idempotency-Key was used for another request",

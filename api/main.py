@@ -15,7 +15,7 @@ from api.web.document import DocumentedApi
 from api.web.gate import Gate
 from api.web.limits import Limits
 from api.web.metrics import Metrics
-from api.web.routes import batches, capacity, health, runs, servers
+from api.web.routes import audit, batches, capacity, health, receipts, runs, servers, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,8 +57,8 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
-    for router in (servers.router, runs.router, batches.router, capacity.router, health.router):
-        app.include_router(router)
+    for room in (servers, runs, batches, receipts, audit, webhooks, capacity, health):
+        app.include_router(room.router)
     problems.install(app)
     gate: Any = Gate
     limits = Limits(opened.settings)

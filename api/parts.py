@@ -11,11 +11,13 @@ from sqlmodel import select
 
 from api.data import migrate
 from api.data.database import AWAY, Database
-from api.data.tables import Server
+from api.data.tables import ReceiptKey, Server, Webhook
 from api.errors import SetupError
 from api.security.keyring import Keyring
 from api.security.seal import HEAD, Seal
+from api.security.signer import Signer
 from api.security.tokens import Tokens
+from api.service import changes
 from api.work.bell import Bell
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 ENCRYPTION = "encryption"
 TOKEN = "token"  # noqa: S105 - the name of a ring
+RECEIPT = "receipt"
+RINGS = (ENCRYPTION, TOKEN, RECEIPT)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Parts:
     database: Database
     seal: Seal
     tokens: Tokens
+    signer: Signer
     bell: Bell
 
     @classmethod
@@ -59,15 +64,15 @@ class Parts:
     @classmethod
     def _of(cls, settings: Settings, database: Database) -> Parts:
         migrate.migrate(database, settings)
-        encryption, token = keyring(settings, ENCRYPTION), keyring(settings, TOKEN)
-        if settings.embedded and not _any_server(database):
-            for ring in (encryption, token):
-                if not ring.exists():
-                    ring.create()
+        encryption, token, receipt = (keyring(settings, name) for name in RINGS)
+        if settings.embedded:
+            _create_missing(database, (encryption, token), receipt)
         token.ring()
+        receipt.ring()
         seal = Seal(encryption)
         _check_key(database, seal, encryption)
-        return cls(settings, database, seal, Tokens(token, settings), Bell(settings))
+        database.watch(changes.watch)
+        return cls(settings, database, seal, Tokens(token, settings), Signer(receipt), Bell(settings))
 
     def close(self) -> None:
         """Close what was opened."""
@@ -76,14 +81,20 @@ class Parts:
 
 
 def keyring(settings: Settings, name: str) -> Keyring:
-    """Return one of the two rings."""
-    given = settings.encryption_keys if name == ENCRYPTION else settings.token_keys
-    return Keyring(name, settings.home / f"{name}-keys.json", given)
+    """Return one of the rings."""
+    given = {ENCRYPTION: settings.encryption_keys, TOKEN: settings.token_keys, RECEIPT: settings.receipt_keys}
+    return Keyring(name, settings.home / f"{name}-keys.json", given[name])
 
 
-def _any_server(database: Database) -> bool:
+def _create_missing(database: Database, secrets: tuple[Keyring, ...], receipt: Keyring) -> None:
+    """Make the rings of an embedded service that nothing was made with yet: one that is lost is not replaced."""
     with database.read() as session:
-        return session.exec(select(Server.id).limit(1)).first() is not None
+        any_server = session.exec(select(Server.id).limit(1)).first() is not None
+        any_receipt = session.exec(select(ReceiptKey.key).limit(1)).first() is not None
+    missing = [] if any_server else [ring for ring in secrets if not ring.exists()]
+    missing += [receipt] if not any_receipt and not receipt.exists() else []
+    for ring in missing:
+        ring.create()
 
 
 def _check_key(database: Database, seal: Seal, ring: Keyring) -> None:
@@ -91,7 +102,8 @@ def _check_key(database: Database, seal: Seal, ring: Keyring) -> None:
     ring.ring()
     with database.read() as session:
         heads = [func.substr(column, 1, HEAD) for column in (Server.sealed_private_key, Server.sealed_password)]
-        rows = session.execute(select(*heads)).all()
+        rows = [*session.execute(select(*heads)).all()]
+        rows += session.execute(select(func.substr(Webhook.sealed_secret, 1, HEAD))).all()
     unknown = sum(not seal.knows(envelope) for row in rows for envelope in row if envelope is not None)
     if unknown:
         raise SetupError(

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     token_keys: SecretStr | None = Field(
         None, description="The ring of token keys as JSON, instead of the file token-keys.json in home."
     )
+    receipt_keys: SecretStr | None = Field(
+        None, description="The ring of keys that sign receipts as JSON, instead of the file receipt-keys.json in home."
+    )
     token_issuer: str = Field("ocore", description="The claim `iss` of our tokens.")
     token_audience: str = Field("ocore-api", description="The claim `aud` of our tokens.")
     token_max_days: int = Field(366, ge=1, description="The longest life of a token, in days; longer ones are refused.")
@@ -175,7 +178,27 @@ class Settings(BaseSettings):
     # Keeping
     events_days: float = Field(30, gt=0, description="Days that the events of runs are kept.")
     logs_days: float = Field(365, gt=0, description="Days that runs and their provisioning logs are kept.")
+    deliveries_days: float = Field(30, gt=0, description="Days that deliveries to webhooks are kept.")
+    audit_days: float = Field(365, gt=0, description="Days that the audit log is kept.")
     idempotency_hours: float = Field(24, gt=0, description="Hours that an Idempotency-Key is remembered.")
+
+    # Webhooks
+    webhook_timeout: Seconds = Field(15, description="Seconds that one attempt to deliver to a webhook may take.")
+    webhook_schedule: list[Annotated[float, Field(gt=0)]] = Field(
+        [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400],
+        max_length=50,
+        description="Seconds from a failed delivery to the next attempt, one after the other.",
+    )
+    webhook_disable_days: float = Field(
+        5, gt=0, description="Days without a single successful delivery after which a webhook is disabled."
+    )
+    webhook_allow_private: bool = Field(False, description="Whether webhooks may lead into private networks.")
+    webhook_allow_loopback: bool = Field(
+        False, description="Whether webhooks may lead to this machine itself; by its loopback then also without TLS."
+    )
+    webhook_ca_file: str = Field(
+        "", description="File of the certificate authorities for webhooks, in PEM; empty: the system's."
+    )
 
     # What is said
     log_level: Literal["debug", "info", "warning", "error"] = Field(

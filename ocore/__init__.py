@@ -6,7 +6,8 @@ Everything that programs need is here; what is not exported may change.
 from ocore.capacity import PROFILES, CapacityEstimate, CapacitySettings, Profile, estimate
 from ocore.engine import cleanup, drift, gather, plan, probe, provision, validate
 from ocore.errors import ERRORS, ConfigError, ErrorCode, ErrorInfo, Failure, OcoreError, RecorderError, RunFailed
-from ocore.intake.address import check_host, check_user
+from ocore.evidence import evidence, tools
+from ocore.intake.address import Reach, check_host, check_user, resolve
 from ocore.intake.hostkeys import HostKey, check_fingerprint
 from ocore.intake.keys import normalise as check_private_key
 from ocore.models import (
@@ -24,6 +25,11 @@ from ocore.models import (
     TaskEvent,
     check_password,
 )
+from ocore.receipts import Fault as ReceiptFault
+from ocore.receipts import digest as receipt_digest
+from ocore.receipts import public_key as receipt_public_key
+from ocore.receipts import sign as sign_receipt
+from ocore.receipts import verify as verify_receipts
 from ocore.recorder import NullRecorder, Recorder
 from ocore.sandbox import isolation
 from ocore.sizing import Gain, MachineSize, gains, smallest, with_more
@@ -52,6 +58,8 @@ __all__ = [
     "PlannedStep",
     "Profile",
     "ProvisionOptions",
+    "Reach",
+    "ReceiptFault",
     "Recorder",
     "RecorderError",
     "RunFailed",
@@ -71,13 +79,20 @@ __all__ = [
     "cleanup",
     "drift",
     "estimate",
+    "evidence",
     "gains",
     "gather",
     "isolation",
     "plan",
     "probe",
     "provision",
+    "receipt_digest",
+    "receipt_public_key",
+    "resolve",
+    "sign_receipt",
     "smallest",
+    "tools",
     "validate",
+    "verify_receipts",
     "with_more",
 ]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PACKAGE: Final = Path(__file__).parent
 _ROOMS: Final = ("ansible.cfg", "inventory_templates", "playbooks", "roles")
@@ -26,9 +29,22 @@ def playbook(name: str) -> Path:
 @functools.cache
 def digest() -> str:
     """Return a SHA-256 over everything that a run would execute, the same for a checkout and its wheel."""
+    return _digest_of(root() / room for room in _ROOMS)
+
+
+def roles() -> dict[str, str]:
+    """Return the same for each role, by its name."""
+    return {base.name: _digest_of_role(base) for base in sorted((root() / "roles").iterdir()) if base.is_dir()}
+
+
+@functools.cache
+def _digest_of_role(base: Path) -> str:
+    return _digest_of([base])
+
+
+def _digest_of(bases: Iterable[Path]) -> str:
     total = hashlib.sha256()
-    for room in _ROOMS:
-        base = root() / room
+    for base in bases:
         files = sorted(base.rglob("*")) if base.is_dir() else [base]
         for file in files:
             if file.is_file() and "__pycache__" not in file.parts:

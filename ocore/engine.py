@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocore import content
 from ocore.errors import ConfigError
-from ocore.models import Drift, Plan, PlannedStep, ProvisionOptions, RunResult
+from ocore.evidence import planned
+from ocore.models import Drift, ProvisionOptions, RunResult
 from ocore.runs.run import Kind, Run, Stop, checked
 from ocore.steps import CHANGING, CLEANUP, STEPS, VALIDATION
 from ocore.transport import SshTransport
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ocore.errors import Failure
     from ocore.intake.hostkeys import HostKey
-    from ocore.models import Server, StepReading
+    from ocore.models import Plan, Server
     from ocore.recorder import Recorder
     from ocore.specs import HardwareSpecs
     from ocore.transport import Transport
@@ -168,13 +168,6 @@ def _look(
     return run.go({"ocore_force": force, "ocore_steps": list(steps)}).raise_for_status()
 
 
-def _why(reading: StepReading) -> tuple[str, ...]:
-    """Return why a step will run, or why it will not."""
-    if reading.due:
-        return reading.reasons
-    return ("not asked for",) if not reading.so else (f"all {reading.conditions} condition(s) hold",)
-
-
 def plan(
     server: Server,
     options: ProvisionOptions | None = None,
@@ -196,9 +189,7 @@ def plan(
     options = options or ProvisionOptions()
     chosen = _steps(steps)
     result = _look(server, options, recorder, Stop(cancel, timeout), transport, steps=chosen, force=force)
-    validation = tuple(PlannedStep(name, run=True, reasons=("validation always runs",)) for name in VALIDATION)
-    rest = tuple(PlannedStep(one.step, run=one.due, reasons=_why(one)) for one in result.reading)
-    return Plan(server.id, options.variables(), content.digest(), validation + rest)
+    return planned(server, options, result.reading)
 
 
 def drift(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-_RINGS: Final = ("encryption", "token")
+_RINGS: Final = ("encryption", "token", "receipt")
 _FAILED: Final = 1
 _MISSING: Final = "The service is not installed here: pip install 'ocore[service]'"
 
@@ -125,7 +125,7 @@ def _add_keys(subparsers: Any) -> None:
         action="store_true",
         help="only put a new key into the ring, for its copies on other machines to have it before it is used",
     )
-    drop = _parser(group, "drop", "remove the older keys: tokens that they signed end", "keys")
+    drop = _parser(group, "drop", "remove the older keys: their tokens end, their receipts stay verifiable", "keys")
     drop.add_argument("ring", choices=_RINGS, help="which ring")
 
 

@@ -13,6 +13,7 @@ from sqlmodel import col, select
 from api.commands.opening import opened, organization
 from api.data.tables import Organization
 from api.errors import SetupError
+from api.service import audit
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -31,6 +32,9 @@ def create(arguments: Namespace) -> int:
         try:
             with parts.database.write() as session:
                 session.add(made)
+                session.flush()
+                session.info[audit.ACTOR] = audit.Actor.of_command()
+                audit.note(session, "org.create", audit.Thing("organization", made.id, name), organization=made.id)
         except IntegrityError:
             raise SetupError(f"There is an organization {name!r} already.") from None
     said = json.dumps({"id": made.id, "name": made.name}) if arguments.json else f"{made.id}  {made.name}"

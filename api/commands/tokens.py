@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from sqlmodel import col, select
 
 from sqlmodel import col, select
 
 from api.commands.opening import opened, organization
-from api.data.tables import RevokedToken, now
+from api.data.tables import AuditEntry, RevokedToken, now
 from api.errors import SetupError
 from api.ids import is_id
 from api.security.tokens import DAY, MANAGE, TokenRefused
+from api.service import audit
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from sqlmodel import Session
+
     from api.parts import Parts
+
+_ISSUE: Final = "token.issue"
 
 
 def issue(arguments: Namespace) -> int:
@@ -26,10 +33,14 @@ def issue(arguments: Namespace) -> int:
     with opened(arguments) as parts:
         if not 1 <= arguments.days <= parts.settings.token_max_days:
             raise SetupError(f"--days must be from 1 to {parts.settings.token_max_days} (the setting token_max_days).")
-        with parts.database.read() as session:
-            whose = organization(session, arguments.org)
         permissions = arguments.permission or [MANAGE]
-        token, name = parts.tokens.issue(whose.id, arguments.subject, permissions, arguments.days * DAY)
+        with parts.database.write() as session:
+            whose = organization(session, arguments.org)
+            token, name = parts.tokens.issue(whose.id, arguments.subject, permissions, arguments.days * DAY)
+            thing = audit.Thing("token", name, arguments.subject)
+            given = audit.changes({}, {"permissions": permissions, "days": arguments.days})
+            session.info[audit.ACTOR] = audit.Actor.of_command()
+            audit.note(session, _ISSUE, thing, organization=whose.id, changes=given)
     if arguments.json:
         ends = now() + timedelta(days=arguments.days)
         said = {"token": token, "id": name, "expiresAt": ends.isoformat(timespec="seconds").replace("+00:00", "Z")}
@@ -47,6 +58,7 @@ def revoke(arguments: Namespace) -> int:
         name, ends = _which(parts, arguments.token)
         with parts.database.write() as session:
             session.merge(RevokedToken(id=name, expires_at=ends))
+            _note_revoked(session, name)
     sys.stderr.write(f"Token {name} is no longer taken.\n")
     return 0
 
@@ -63,6 +75,15 @@ def list(arguments: Namespace) -> int:  # noqa: A001 - the command's name
         said = "".join(f"{name}  refused until {until}\n" for name, until in ends.items())
     sys.stdout.write(said)
     return 0
+
+
+def _note_revoked(session: Session, name: str) -> None:
+    """Write down that a token was taken back, where the one who has it finds it: its issue tells whose it is."""
+    issued = select(AuditEntry).where(col(AuditEntry.action) == _ISSUE, col(AuditEntry.object_id) == name)
+    found = session.exec(issued).first()
+    thing = audit.Thing("token", name, found.object_name if found else "")
+    session.info[audit.ACTOR] = audit.Actor.of_command()
+    audit.note(session, "token.revoke", thing, organization=found.organization_id if found else None)
 
 
 def _which(parts: Parts, given: str) -> tuple[str, datetime]:

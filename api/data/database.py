@@ -15,12 +15,14 @@ from sqlmodel import Session
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sqlalchemy import Connection
 
     from api.settings import Settings
+
+    Watcher = Callable[[Session, Any, Any], None]
 
 FILE = "ocore.db"
 _WRITES = "ocore_writes"
@@ -71,6 +73,11 @@ class Database:
                 url, **_QUIET, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=dict(_PATIENCE)
             )
         self._writing = self.engine.execution_options(**{_WRITES: True})
+        self._watchers: list[Watcher] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have a function look at what each transaction is about to write; it may add to it."""
+        self._watchers.append(watcher)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -81,8 +88,11 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Give a session whose changes are kept when the block ends well, all of them or none."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            yield session
+        with Session(self._writing, expire_on_commit=False) as session:
+            for watcher in self._watchers:
+                event.listen(session, "before_flush", watcher)
+            with session.begin():
+                yield session
 
     def close(self) -> None:
         """Close the connections."""

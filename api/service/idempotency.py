@@ -7,12 +7,14 @@ first one, since a request is one short transaction; one that waits for too long
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from api.data.tables import Answer
 from api.errors import Problem
+from api.security.seal import Binding
 
 if TYPE_CHECKING:
     from api.security.seal import Seal
@@ -53,7 +55,8 @@ def answered(scope: Scope, seal: Seal, key: str, body: bytes) -> dict[str, Any] 
         raise Problem("idempotency_conflict", "The key was used before the service's keys were exchanged.")
     if not same:
         raise Problem("idempotency_conflict")
-    return found.body
+    answer: dict[str, Any] = json.loads(seal.open(base64.b64decode(found.body["sealed"]), _binding(scope, key)))
+    return answer
 
 
 def reserve(scope: Scope, key: str, fingerprint: str, status: int) -> Answer:
@@ -65,3 +68,13 @@ def reserve(scope: Scope, key: str, fingerprint: str, status: int) -> Answer:
     scope.session.add(row)
     scope.session.flush()
     return row
+
+
+def keep(scope: Scope, seal: Seal, row: Answer, answer: dict[str, Any]) -> None:
+    """Remember an answer, sealed: it may have a secret in it that is kept in clear nowhere else."""
+    envelope = seal.close(json.dumps(answer), _binding(scope, row.key))
+    row.body = {"sealed": base64.b64encode(envelope).decode()}
+
+
+def _binding(scope: Scope, key: str) -> Binding:
+    return Binding(scope.organization, "", f"answer {key}", "", 0)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import ocore
 from api.errors import Problem
+from api.schemas.audit import AuditEntryOut
 from api.schemas.capacity import CapacityOut
 from api.schemas.runs import DriftOut, PlannedStepOut, PlanOut, RunOut
 from api.schemas.servers import ServerDetail, ServerOut, StepLogOut
 from api.security.seal import Binding, KeyMissing, Seal, SealBroken
 
 if TYPE_CHECKING:
-    from api.data.tables import Run, Server, StepLog
+    from api.data.tables import AuditEntry, Run, Server, StepLog
     from api.settings import Settings
 
 PRIVATE_KEY = "sshPrivateKey"
@@ -97,6 +98,14 @@ def log_out(log: StepLog) -> StepLogOut:
 def run_out(run: Run) -> RunOut:
     """Return a run."""
     return RunOut.model_validate(_fields(run, RunOut))
+
+
+def audit_out(entry: AuditEntry) -> AuditEntryOut:
+    """Return an entry of the audit log."""
+    data = _fields(entry, AuditEntryOut) | {"server_id": entry.server_id or None}
+    actor = {"kind": entry.actor_kind, "name": entry.actor, "token_id": entry.token_id, "request_id": entry.request_id}
+    thing = {"kind": entry.object_kind, "id": entry.object_id, "name": entry.object_name}
+    return AuditEntryOut.model_validate(data | {"actor": actor, "object": thing})
 
 
 def plan_out(run: Run | None) -> PlanOut:

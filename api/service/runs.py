@@ -11,6 +11,7 @@ from api.data import machines
 from api.data.tables import Run, RunKind, RunPriority, RunState, Server, ServerStatus, now
 from api.errors import Problem
 from api.service import batching, mapping, quotas
+from api.service.audit import Thing, changes
 from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
@@ -39,7 +40,13 @@ def create(
         raise Problem("busy", "The run before this one is still ending.")
     quotas.check_runs(scope, settings)
     kind = RunKind(body.kind)
-    return enqueue(scope.session, server, kind, by, force=body.force, steps=body.steps, batch=batch)
+    run = enqueue(scope.session, server, kind, by, force=body.force, steps=body.steps, batch=batch)
+    scope.note("run.create", _thing(run, server), changes({}, body.model_dump()))
+    return run
+
+
+def _thing(run: Run, server: Server) -> Thing:
+    return Thing("run", run.id, server.name, server.id)
 
 
 def check(body: RunCreate) -> None:
@@ -75,6 +82,7 @@ def cancel(scope: Scope, name: str, by: str) -> Run:
     else:
         raise Problem("run_ended", f"The run has ended: {run.state}.")
     scope.session.add(run)
+    scope.note("run.cancel", _thing(run, server))
     return run
 
 

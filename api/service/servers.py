@@ -10,6 +10,8 @@ from sqlmodel import col
 from api.data.tables import RunKind, Server, ServerStatus, now
 from api.errors import Problem
 from api.service import credentials, etags, quotas
+from api.service.audit import changes, server_thing
+from api.service.mapping import host_key
 from api.service.queueing import enqueue, first_kind, stop, waiting
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def create(parts: Parts, scope: Scope, body: ServerCreate, by: str) -> Server:
     scope.session.add(server)
     scope.session.flush()
     enqueue(scope.session, server, first_kind(server, parts.settings), by)
+    scope.note("server.create", server_thing(server), changes({}, _as_given(server, body)))
     return server
 
 
@@ -68,6 +71,7 @@ def update(
     )
     reconnects = _reconnects(server, new)
     other_proxy = new.get("proxy_type", server.proxy_type) != server.proxy_type
+    before = {field: getattr(server, field, None) for field in new}
     _take(parts, server, new, host, port)
     if reconnects:
         _connect_anew(parts, scope, server, by)
@@ -75,7 +79,13 @@ def update(
         _bring_up_to_date(scope, server, by)
     server.updated_at = now()
     scope.session.add(server)
+    scope.note("server.update", server_thing(server), changes(before, new))
     return server
+
+
+def _as_given(server: Server, body: ServerCreate) -> dict[str, object]:
+    """Return the fields of a new server, with what was taken for those that were not given."""
+    return {field: getattr(server, field, getattr(body, field)) for field in type(body).model_fields}
 
 
 def _given(body: ServerUpdate) -> set[str]:
@@ -145,6 +155,7 @@ def remove(parts: Parts, scope: Scope, name: str, by: str, *, if_match: str | No
     _set_status(server, ServerStatus.REMOVING, "Waiting for a worker to clean it up.")
     scope.session.add(server)
     enqueue(scope.session, server, RunKind.CLEANUP, by)
+    scope.note("server.delete", server_thing(server))
 
 
 def retry(parts: Parts, scope: Scope, name: str, by: str) -> str:
@@ -161,6 +172,7 @@ def retry(parts: Parts, scope: Scope, name: str, by: str) -> str:
     _set_status(server, ServerStatus.PENDING, "Waiting for a worker.")
     scope.session.add(server)
     enqueue(scope.session, server, first_kind(server, parts.settings), by)
+    scope.note("server.retry", server_thing(server))
     return "A new run is queued; it goes on at the first step that is not so."
 
 
@@ -168,8 +180,15 @@ def reset_host_key(scope: Scope, name: str, expected: str | None) -> str:
     """Clear the pinned host key; return what that means, in words."""
     server = scope.server(name, lock=True)
     _refuse_removing(server)
+    was = host_key(server)
     _clear_pin(server)
     server.expected_fingerprint = expected
+    before = {"host_key_fingerprint": was.fingerprint if was else None}
+    scope.note(
+        "server.reset-host-key",
+        server_thing(server),
+        changes(before, {"host_key_fingerprint": None, "expected_fingerprint": expected}),
+    )
     server.updated_at = now()
     scope.session.add(server)
     then = f"must show {expected}" if expected else "takes the key that the server shows, and pins it"

@@ -72,7 +72,7 @@ class _Once:
         status = getattr(self._request.scope["route"], "status_code", None) or _OK
         answer = idempotency.reserve(scope, key, seal.fingerprint(same), status)
         made = use(scope)
-        answer.body = made.model_dump(mode="json")
+        idempotency.keep(scope, seal, answer, made.model_dump(mode="json"))
         return made, False
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+import structlog
 from sqlalchemy.exc import IntegrityError
 
+from api.service.audit import Actor
 from api.service.scope import Scope
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ def writing(database: Database, caller: Caller, use: Callable[[Scope], _Result])
 
 def _once(database: Database, caller: Caller, use: Callable[[Scope], _Result]) -> _Result:
     with database.write() as session:
-        return use(Scope(session, caller.organization))
+        return use(Scope(session, caller.organization, _actor(caller)))
+
+
+def _actor(caller: Caller) -> Actor:
+    request = structlog.contextvars.get_contextvars().get("request", "")
+    return Actor("token", caller.subject, caller.token, str(request))
 
 
 def reading(database: Database, caller: Caller, use: Callable[[Scope], _Result]) -> _Result:

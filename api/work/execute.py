@@ -56,23 +56,22 @@ def _internal(words: str) -> ocore.Failure:
     return ocore.Failure(ocore.ErrorCode.INTERNAL, words)
 
 
-def _of(result: ocore.RunResult) -> Done:
-    return Done(result.error, result.notes, result.isolation)
+def _of(server: ocore.Server, options: ocore.ProvisionOptions, result: ocore.RunResult) -> Done:
+    evidence = ocore.evidence(server, options, result)
+    return Done(result.error, result.notes, result.isolation, evidence=evidence)
 
 
 def _provision(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[str, Any]) -> Done:
     options = parts.settings.options(claim.server.proxy_type)
     run = claim.run
-    return _of(
-        ocore.provision(
-            server, options, steps=run.steps, force=run.force, timeout=parts.settings.run_timeout, **with_what
-        )
-    )
+    limit = parts.settings.run_timeout
+    result = ocore.provision(server, options, steps=run.steps, force=run.force, timeout=limit, **with_what)
+    return _of(server, options, result)
 
 
 def _validate(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[str, Any]) -> Done:
     options = parts.settings.options(claim.server.proxy_type)
-    return _of(ocore.validate(server, options, timeout=_VALIDATE_SECONDS, **with_what))
+    return _of(server, options, ocore.validate(server, options, timeout=_VALIDATE_SECONDS, **with_what))
 
 
 def _drift(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[str, Any]) -> Done:
@@ -80,7 +79,7 @@ def _drift(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[str
     try:
         plan = ocore.plan(server, options, timeout=_VALIDATE_SECONDS, **with_what)
     except ocore.RunFailed as failed:
-        return _of(failed.result)
+        return _of(server, options, failed.result)
     due = [step.step for step in plan.steps if step.run and step.reasons != ("validation always runs",)]
     words = f"Drifted: {', '.join(due)}." if due else "Nothing drifted."
     return Done(notes=(words,), result=plan.to_dict() | {"hash": plan.hash})
@@ -90,7 +89,8 @@ def _cleanup(parts: Parts, claim: Claim, server: ocore.Server, with_what: dict[s
     if not claim.server.touched:
         return Done(notes=("Nothing was ever changed on it, so there was nothing to clean up.",))
     options = parts.settings.options(claim.server.proxy_type)
-    return _of(ocore.cleanup(server, options, timeout=parts.settings.cleanup_timeout, **with_what))
+    result = ocore.cleanup(server, options, timeout=parts.settings.cleanup_timeout, **with_what)
+    return _of(server, options, result)
 
 
 _KINDS: dict[RunKind, Callable[[Parts, Claim, ocore.Server, dict[str, Any]], Done]] = {

@@ -13,7 +13,7 @@ from api.data import machines
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, StepLog, now
 from api.logs import log
-from api.service import batching
+from api.service import batching, receipts
 from api.service.queueing import end, enqueue, waiting
 from api.work import sessions
 from api.work.recorder import held_run
@@ -47,6 +47,7 @@ class Done:
     isolation: str = ""
     result: dict[str, Any] | None = None
     occupied: bool = False  # by another run, which is at work on the same machine
+    evidence: dict[str, Any] | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -75,10 +76,12 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
             _conclude(session, parts.settings, server, run, done, reason)
         batching.ended(session, run)
         recorder.write_last(session, run)
+        receipts.write(session, parts.signer, server, run, done.evidence)
         session.add(run)
         session.add(server)
         if _is_gone(run):
             _log.info("server removed", server=server.id, host=server.host, why=run.message)
+            server.status_message = run.message
             session.delete(server)
     return True
 

@@ -17,6 +17,7 @@ from api.data.database import AWAY
 from api.data.locks import lock_server
 from api.data.tables import Event, Run, RunKind, Server, ServerStatus, StepLog, now
 from api.logs import log
+from api.service import audit
 from api.service.mapping import specs_columns
 from api.work.claims import Claim, holds
 
@@ -220,6 +221,9 @@ class RowRecorder:
         if server.host_key_epoch == self._claim.server.host_key_epoch:
             if server.host_key is not None and server.host_key != str(key):
                 raise Fenced
+            if server.host_key is None:
+                thing, whose = audit.server_thing(server), server.organization_id
+                audit.note(session, "server.pin-host-key", thing, organization=whose, detail=key.fingerprint)
             server.host_key, server.expected_fingerprint = str(key), None
         server.last_seen_at = now()
         session.add(server)

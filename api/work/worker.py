@@ -17,6 +17,7 @@ from api.work.keeper import LOST, Active, Keeper
 from api.work.outcome import HANDOVER
 from api.work.owner import new_owner
 from api.work.recorder import RowRecorder
+from api.work.upkeep.deliverer import Deliverer
 from api.work.upkeep.looks import Looks
 from api.work.upkeep.monitor import Monitor
 from api.work.upkeep.sweeper import Sweeper
@@ -44,6 +45,7 @@ class Worker:
         self._sweeper = Sweeper(parts, self.owner)
         self._monitor = Monitor(parts, self.owner, transport) if parts.settings.monitor else None
         self._looks = Looks(parts, self.owner) if parts.settings.drift_interval_hours else None
+        self._deliverer = Deliverer(parts, self.owner)
         self._consumer = parts.bell.workers(parts.settings.workers, self.answer)
 
     def start(self) -> None:
@@ -51,6 +53,7 @@ class Worker:
         self._keeper.start()
         self._consumer.start()
         self._sweeper.start()
+        self._deliverer.start()
         for beside in (self._monitor, self._looks):
             if beside is not None:
                 beside.start()
@@ -65,6 +68,7 @@ class Worker:
             if beside is not None:
                 beside.stop()
         self._sweeper.stop()
+        self._deliverer.stop()
         grace = self._parts.settings.grace_seconds
         if self._keeper.active:
             _log.info("waiting for runs; what is left then is handed over", runs=len(self._keeper.active), grace=grace)

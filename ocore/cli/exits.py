@@ -20,7 +20,7 @@ class Exit(IntEnum):
 
 MEANINGS: Final = {
     Exit.OK: "the command did what it was asked",
-    Exit.FAILED: "the run failed; the error says why",
+    Exit.FAILED: "the run failed, or a receipt is not to be believed; the error says why",
     Exit.USAGE: "an argument, a key or a file is wrong; nothing was contacted",
     Exit.DRIFT: "drift: at least one step is no longer so",
     Exit.CANCELLED: "stopped by Ctrl-C, SIGTERM or SIGHUP",

@@ -23,6 +23,7 @@ from ocore.cli.arguments import (
 )
 from ocore.cli.exits import MEANINGS, Exit
 from ocore.cli.options import OPTIONS, add_options
+from ocore.cli.receipt import add_receipt, receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -145,6 +146,7 @@ def _add_local(subparsers: Subparsers) -> None:
     inventory.add_argument("--key", metavar="FILE", help="the private key that the inventory is to name")
     add_trust(inventory)
     add_options(inventory, OPTIONS)
+    add_receipt(_add(subparsers, "receipt", receipt))
     forget = _add(subparsers, "forget-host-key", commands.forget_host_key)
     forget.add_argument("target", metavar="HOST[:PORT]", help="the server; an IPv6 address in brackets")
     add_state(forget)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx2
 import psycopg
 
+from api.parts import RINGS
 from tests.integration.apart import wait_for
 from tests.integration.support import key_of
 
@@ -111,7 +112,7 @@ class Served:
             **{f"OCORE_{name.upper()}": str(value) for name, value in given.items()},
         }
         # Only the embedded storage makes its own keys.
-        for ring in ("encryption", "token") if storage else ():
+        for ring in RINGS if storage else ():
             self.command("keys", "create", ring)
 
     def __enter__(self) -> Self:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from api.data.tables import RunState, ServerStatus
+from api.data.tables import Delivery, RunState, ServerStatus, now
 from api.parts import TOKEN
 from api.security.keyring import Keyring
 from api.security.tokens import VIEW, Tokens
@@ -78,6 +78,8 @@ def prepared(service: Service, operation: str) -> Call:
         return Call(method, path, {"servers": [service.create()["id"]]})
     if path.startswith("/api/batches/"):
         return Call(method, path.replace("{id}", _a_batch(service)))
+    if path.startswith("/api/webhooks"):
+        return _webhook_call(service, method, path)
     if "{id}" not in path:
         return Call(method, path, service.body() if method == "POST" else None)
     server = service.create()["id"]
@@ -85,8 +87,21 @@ def prepared(service: Service, operation: str) -> Call:
     if operation == "POST /api/servers/{id}/runs":
         service.set(server, status=ServerStatus.ACTIVE)
         service.set_runs(server, state=RunState.SUCCEEDED)
+    if operation == "POST /api/servers/{id}/retry":
+        service.set_runs(server, state=RunState.CANCELLED)
     body = {"description": "x"} if method == "PUT" else {} if path.endswith("/runs") and method == "POST" else None
     return Call(method, path.replace("{id}", run if path.startswith("/api/runs/") else server), body)
+
+
+def _webhook_call(service: Service, method: str, path: str) -> Call:
+    """Prepare a webhook with a delivery, where an operation needs them."""
+    made = service.call("POST", "/api/webhooks", json={"url": "https://hooks.example.org/"}).json()["id"]
+    delivery = Delivery(webhook_id=made, message_id="msg_1", event="server.active", body="{}", created_at=now())
+    with service.parts.database.write() as session:
+        session.add(delivery)
+    body = {"POST": {"url": "https://hooks.example.org/"}, "PUT": {"description": "x"}}
+    at = path.replace("{id}", made).replace("{delivery}", delivery.id)
+    return Call(method, at, None if path.endswith("replay") else body.get(method))
 
 
 def measured(service: Service, folder: Path) -> dict[str, dict[str, int]]:

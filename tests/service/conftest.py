@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api.parts import ENCRYPTION, TOKEN, keyring
+from api.parts import RINGS, keyring
 from api.settings import Settings
 from tests.service.storages import ALONE, NAMES, Missing, Servers
 from tests.service.support import UNLIMITED, Service, opened
@@ -70,7 +70,7 @@ def settings(environment: dict[str, str]) -> Settings:
     given = {name.removeprefix("OCORE_").lower(): value for name, value in environment.items()}
     made = Settings(**{**QUICK, **given})
     # Only the embedded storage makes its own keys.
-    for ring in (ENCRYPTION, TOKEN):
+    for ring in RINGS:
         keyring(made, ring).create()
     return made
 

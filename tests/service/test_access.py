@@ -43,6 +43,16 @@ POST   /api/servers/{id}/runs              401 401 401 404 403 202
 GET    /api/servers/{id}/runs              401 401 401 404 200 200
 GET    /api/servers/{id}/plan              401 401 401 404 200 200
 GET    /api/servers/{id}/drift             401 401 401 404 200 200
+GET    /api/servers/{id}/receipts         401 401 401 404 200 200
+GET    /api/receipts/keys                 401 401 401 200 200 200
+GET    /api/audit                         401 401 401 200 200 200
+GET    /api/webhooks                      401 401 401 200 200 200
+POST   /api/webhooks                      401 401 401 201 403 201
+GET    /api/webhooks/{id}                 401 401 401 404 200 200
+PUT    /api/webhooks/{id}                 401 401 401 404 403 200
+DELETE /api/webhooks/{id}                 401 401 401 404 403 204
+GET    /api/webhooks/{id}/deliveries      401 401 401 404 200 200
+POST   /api/webhooks/{id}/deliveries/{delivery}/replay 401 401 401 404 403 202
 GET    /api/capacity/size                  401 401 401 200 200 200
 GET    /api/runs/{id}                      401 401 401 404 200 200
 POST   /api/runs/{id}/cancel               401 401 401 404 403 202
@@ -251,6 +261,7 @@ def test_an_id_that_is_none_or_unknown_is_a_404(service: Service) -> None:
                     "There is no such server.",
                     "There is no such run.",
                     "There is no such batch.",
+                    "There is no such webhook.",
                 }
 
 

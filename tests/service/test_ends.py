@@ -30,7 +30,7 @@ def lose_worker(service: Service, server: str) -> None:
         run.lease_until = now() - timedelta(seconds=1)
         session.add(run)
         session.flush()
-        sweeper.reap(session, run.id, 3)
+        sweeper.reap(session, run.id, 3, service.parts.signer)
 
 
 def running(service: Service, server: str, status: str) -> None:

@@ -265,7 +265,7 @@ def test_a_worker_that_comes_back_late_finds_its_run_with_another(service: Servi
     late.step_started("connect", NOW)
     change(service, Run, lease_owner="gone", lease_until=NOW)
     with service.parts.database.write() as session:
-        reap(session, found.id, service.settings.max_attempts)
+        reap(session, found.id, service.settings.max_attempts, service.parts.signer)
     again = claim(service.parts.database, new_owner(), service.settings)
     assert again is not None
     assert again.run.fence > found.run.fence

@@ -34,6 +34,7 @@ FORMATS = {
     "ssh-host": st.builds("{}.{}".format, st.sampled_from(NETWORKS), st.integers(min_value=1, max_value=254)),
     "ssh-private-key": st.sampled_from(KEYS),
     "entity-tags": st.sampled_from(["*", '"a"', 'W/"a", "b"']),
+    "webhook-url": st.builds("https://hooks.example.org/{}".format, st.integers(min_value=0)),
     "ssh-password": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), min_size=1),
 }
 # Checks that are not made, or not made in full, each with the reason.

@@ -21,7 +21,7 @@ from sqlmodel import col, select
 
 from api.data.tables import Server
 from api.errors import SetupError
-from api.parts import ENCRYPTION, TOKEN, Parts, keyring
+from api.parts import ENCRYPTION, RINGS, TOKEN, Parts, keyring
 from api.security.keyring import Keyring, Ring
 from api.security.seal import Binding, Seal, SealBroken
 from api.security.tokens import DAY, TokenRefused, Tokens
@@ -285,7 +285,7 @@ def test_no_start_with_a_wrong_encryption_key(service: Service) -> None:
     assert "Put that key back" in words
 
 
-@pytest.mark.parametrize("name", [ENCRYPTION, TOKEN])
+@pytest.mark.parametrize("name", RINGS)
 @pytest.mark.parametrize("mode", [0o604, 0o640])
 def test_no_start_with_keys_that_others_can_read(service: Service, name: str, mode: int) -> None:
     """It says which file, and the command that mends it."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from api.parts import RINGS
 from tests.service.storages import free_port
 from tests.service.support import wait_for
 from tests.unit.keymaker import private_key
@@ -102,7 +103,7 @@ def variables(environment: dict[str, str], storage: str) -> dict[str, str]:
     """Return the environment of a service, with keys where it makes none by itself."""
     given = environment | {"OCORE_MONITOR": "false", "OCORE_GRACE_SECONDS": "1", "OCORE_SWEEP_SECONDS": "0.5"}
     if storage != "sqlite":
-        for ring in ("encryption", "token"):
+        for ring in RINGS:
             done(given, "keys", "create", ring)
     return given
 
@@ -143,7 +144,7 @@ def test_the_embedded_default_makes_its_keys_and_says_where(variables: dict[str,
         assert f"Data and keys: {home}" in served.said
         assert f"oCore serves at {served.url}" in served.said
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
-        for name in ("encryption-keys.json", "token-keys.json", "ocore.db"):
+        for name in ("encryption-keys.json", "token-keys.json", "receipt-keys.json", "ocore.db"):
             assert stat.S_IMODE((home / name).stat().st_mode) == 0o600, name
         commands = re.findall(r"^  (ocore .*|TOKEN=.*|curl .*)$", served.said, re.MULTILINE)
         assert len(commands) == 3

@@ -1,20 +1,28 @@
 """The tables. A change here needs a migration in `migrations/versions`; a test compares the two."""
 
 from api.data.tables.access import Answer, Organization, RevokedToken
+from api.data.tables.audit import AuditEntry
 from api.data.tables.batches import Batch, BatchStop
 from api.data.tables.columns import UtcDateTime, now
 from api.data.tables.holding import Lead, MachineHold, Session
+from api.data.tables.receipts import Receipt, ReceiptKey
 from api.data.tables.runs import Event, Run, RunKind, RunPriority, RunState, StepLog
 from api.data.tables.servers import Server, ServerStatus
+from api.data.tables.webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
     "Answer",
     "Batch",
     "BatchStop",
+    "AuditEntry",
+    "Delivery",
+    "DeliveryState",
     "Event",
     "Lead",
     "MachineHold",
     "Organization",
+    "Receipt",
+    "ReceiptKey",
     "RevokedToken",
     "Run",
     "RunKind",
@@ -25,5 +33,6 @@ __all__ = [
     "Session",
     "StepLog",
     "UtcDateTime",
+    "Webhook",
     "now",
 ]

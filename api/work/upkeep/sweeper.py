@@ -14,10 +14,23 @@ import ocore
 from api.data import machines
 from api.data.database import clock
 from api.data.locks import lock_server
-from api.data.tables import Answer, Batch, BatchStop, Event, RevokedToken, Run, RunKind, RunState, Server, now
+from api.data.tables import (
+    Answer,
+    AuditEntry,
+    Batch,
+    BatchStop,
+    Delivery,
+    Event,
+    RevokedToken,
+    Run,
+    RunKind,
+    RunState,
+    Server,
+    now,
+)
 from api.errors import Problem
 from api.logs import log
-from api.service import batches, batching
+from api.service import batches, batching, receipts
 from api.service.queueing import end, tell
 from api.service.scope import Scope
 from api.work import sessions
@@ -35,6 +48,7 @@ if TYPE_CHECKING:
     from sqlmodel.sql.expression import SelectOfScalar
 
     from api.parts import Parts
+    from api.security.signer import Signer
 
 _LEAD: Final = "sweeper"
 _TIDY_SECONDS: Final = 600.0
@@ -82,7 +96,7 @@ class Sweeper:
             ]
         for name in lost:
             with self._parts.database.write() as session:
-                reap(session, name, self._parts.settings.max_attempts)
+                reap(session, name, self._parts.settings.max_attempts, self._parts.signer)
 
     def _end_batches(self) -> None:
         """End the runs of batches that were stopped; each in a transaction of its own, as each has a server to lock."""
@@ -114,7 +128,7 @@ class Sweeper:
             self._parts.bell.ring()
 
 
-def reap(session: Session, name: str, most: int) -> None:
+def reap(session: Session, name: str, most: int, signer: Signer) -> None:
     """Take a run from its lost worker: back to the queue, or to its end where it was begun too often."""
     found = session.get(Run, name)
     server = lock_server(session, found.server_id) if found else None
@@ -133,11 +147,13 @@ def reap(session: Session, name: str, most: int) -> None:
         _fail(session, server, run)
     batching.ended(session, run)
     _log.warning("a run lost its worker", run=run.id, server=server.id, attempt=run.attempt, state=run.state)
+    receipts.write(session, signer, server, run, None)
     session.add(run)
     session.add(server)
     tell(session, run)
     if run.kind == RunKind.CLEANUP and run.state == RunState.FAILED:
         _log.warning("server removed without a clean-up", server=server.id, host=server.host)
+        server.status_message = f"It was not cleaned up. {run.message}"
         session.delete(server)
 
 
@@ -165,6 +181,8 @@ def tidy(parts: Parts) -> None:
     for what in (
         delete(Answer).where(col(Answer.created_at) < old_answers),
         delete(Batch).where(col(Batch.created_at) < old_logs, col(Batch.id).not_in(in_batch)),
+        delete(AuditEntry).where(col(AuditEntry.at) < moment - timedelta(days=settings.audit_days)),
+        delete(Delivery).where(col(Delivery.created_at) < moment - timedelta(days=settings.deliveries_days)),
         delete(RevokedToken).where(col(RevokedToken.expires_at) < moment),
     ):
         with parts.database.write() as session:
