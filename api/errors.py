@@ -30,6 +30,8 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
         "This run is not to be cancelled",
         "A removal ends by itself, at its deadline at the latest.",
     ),
+    "no_agent": (409, "Agents are not set up", "Set OCORE_AGENT_URL: where servers reach the service."),
+    "too_many_requests": (429, "Too many requests", "Wait for as many seconds as `Retry-After` says."),
     "idempotency_conflict": (
         422,
         "The Idempotency-Key was used for another request",

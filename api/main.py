@@ -13,7 +13,7 @@ from api.web import problems
 from api.web.document import DocumentedApi
 from api.web.gate import Gate
 from api.web.metrics import Metrics
-from api.web.routes import capacity, health, runs, servers
+from api.web.routes import agents, capacity, health, runs, servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
-    for router in (servers.router, runs.router, capacity.router, health.router):
+    for router in (servers.router, runs.router, agents.router, capacity.router, health.router):
         app.include_router(router)
     problems.install(app)
     gate: Any = Gate

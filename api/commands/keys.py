@@ -16,7 +16,7 @@ from api.errors import SetupError
 from api.parts import ENCRYPTION, keyring
 from api.security.keyring import Ring
 from api.security.seal import KeyMissing, Seal, SealBroken
-from api.service.mapping import PASSWORD, PRIVATE_KEY, binding
+from api.service.mapping import AGENT_TOKEN, PASSWORD, PRIVATE_KEY, binding
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from api.parts import Parts
 
 _REQUEST_SECONDS = 2.0
+_SEALED = {
+    PRIVATE_KEY: "sealed_private_key",
+    PASSWORD: "sealed_password",
+    AGENT_TOKEN: "sealed_agent_token",
+}
 
 
 def create(arguments: Namespace) -> int:
@@ -71,8 +76,8 @@ def drop(arguments: Namespace) -> int:
 def _seal_anew(parts: Parts) -> None:
     """Seal every stored secret with the active key; each server in a transaction of its own."""
     with parts.database.read() as session:
-        has = or_(col(Server.sealed_private_key).is_not(None), col(Server.sealed_password).is_not(None))
-        names = session.exec(select(col(Server.id)).where(has)).all()
+        has = [col(getattr(Server, column)).is_not(None) for column in _SEALED.values()]
+        names = session.exec(select(col(Server.id)).where(or_(*has))).all()
     lost = 0
     for name in names:
         with parts.database.write() as session:
@@ -87,7 +92,7 @@ def _seal_anew(parts: Parts) -> None:
 def _again(server: Server, seal: Seal) -> int:
     """Seal one server's secrets; drop those that do not open any more, and return how many these were."""
     lost = 0
-    for field, column in ((PRIVATE_KEY, "sealed_private_key"), (PASSWORD, "sealed_password")):
+    for field, column in _SEALED.items():
         envelope = getattr(server, column)
         if envelope is None or seal.is_active(envelope):
             continue

@@ -19,6 +19,7 @@ from api.errors import Problem, unavailable
 from api.ids import new_id
 from api.logs import log
 from api.security.tokens import Caller, TokenRefused
+from api.service import agents
 from api.web.problems import response
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from api.web.metrics import Metrics
 
 PREFIX: Final = "/api/"
+# The one operation that is not for an organization's callers.
+HEARTBEAT: Final = "/api/agent/heartbeat"
 MAX_BODY: Final = 64 * 1024
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -78,23 +81,24 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         try:
-            if _path(scope).startswith(PREFIX):
+            path, most = _path(scope), MAX_BODY
+            if path == HEARTBEAT:
+                scope.setdefault("state", {})["agent"] = await self._agent(headers)
+                most = agents.MOST
+            elif path.startswith(PREFIX):
                 scope.setdefault("state", {})["caller"] = await self._caller(headers)
-            receive = await _bounded(receive, headers)
+            receive = await _bounded(receive, headers, most)
         except Problem as problem:
             await response(problem)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
     async def _caller(self, headers: Headers) -> Caller:
-        words = headers.get("authorization", "").split()
-        # The seed's own example sends the bare token.
-        if words and words[0].lower() == "bearer":
-            words = words[1:]
-        if len(words) != 1:
+        token = _bearer(headers)
+        if not token:
             raise Problem("unauthorized", headers=_CHALLENGE)
         try:
-            caller, _ = self._tokens.read(words[0])
+            caller, _ = self._tokens.read(token)
             await run_in_threadpool(self._check, caller)
         except TokenRefused as refused:
             _log.info("token refused", reason=str(refused))
@@ -104,12 +108,32 @@ class Gate:
             raise unavailable() from None
         return caller
 
+    async def _agent(self, headers: Headers) -> agents.Sender:
+        """Return whose agent makes the request. It has a token of its server's own, and is let in nowhere else."""
+        try:
+            return await run_in_threadpool(self._sender, _bearer(headers))
+        except AWAY:
+            raise unavailable() from None
+
+    def _sender(self, token: str) -> agents.Sender:
+        with self._database.read() as session:
+            return agents.sender(session, token)
+
     def _check(self, caller: Caller) -> None:
         with self._database.read() as session:
             if session.get(RevokedToken, caller.token) is not None:
                 raise TokenRefused("it was revoked")
             if session.get(Organization, caller.organization) is None:
                 raise TokenRefused("its organization is not known")
+
+
+def _bearer(headers: Headers) -> str:
+    """Return the token that was sent; nothing where there is none."""
+    words = headers.get("authorization", "").split()
+    # The seed's own example sends the bare token.
+    if words and words[0].lower() == "bearer":
+        words = words[1:]
+    return words[0] if len(words) == 1 else ""
 
 
 def _path(scope: Scope) -> str:
@@ -119,9 +143,9 @@ def _path(scope: Scope) -> str:
     return path.removeprefix(prefix) if prefix and path.startswith(f"{prefix}/") else path
 
 
-async def _bounded(receive: Receive, headers: Headers) -> Receive:
+async def _bounded(receive: Receive, headers: Headers, most: int) -> Receive:
     """Read the body, if it is not too large and JSON, and return what hands it on."""
-    if _too_long(headers.get("content-length", "0")):
+    if _too_long(headers.get("content-length", "0"), most):
         raise Problem("too_large")
     body, more = b"", True
     while more:
@@ -130,7 +154,7 @@ async def _bounded(receive: Receive, headers: Headers) -> Receive:
             break
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > MAX_BODY:
+        if len(body) > most:
             raise Problem("too_large")
     if body and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem("unsupported_media_type")
@@ -146,5 +170,5 @@ async def _bounded(receive: Receive, headers: Headers) -> Receive:
     return replay
 
 
-def _too_long(length: str) -> bool:
-    return not _LENGTH.fullmatch(length) or int(length) > MAX_BODY
+def _too_long(length: str, most: int) -> bool:
+    return not _LENGTH.fullmatch(length) or int(length) > most

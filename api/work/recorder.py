@@ -14,8 +14,9 @@ from sqlmodel import col, select
 import ocore
 from api.data.database import AWAY
 from api.data.locks import lock_server
-from api.data.tables import Event, Run, RunKind, Server, ServerStatus, StepLog, now
+from api.data.tables import AgentStatus, Event, Run, RunKind, Server, ServerStatus, StepLog, now
 from api.logs import log
+from api.service import standing
 from api.service.mapping import specs_columns
 from api.work.claims import Claim, holds
 
@@ -33,6 +34,7 @@ _RETRY_SECONDS: Final = 0.5
 _MESSAGE: Final = 4000
 _NOT_RUN: Final = frozenset({ocore.StepStatus.SKIPPED, ocore.StepStatus.CANCELLED})
 _CHANGING: Final = frozenset(step.name for step in ocore.STEPS if not step.validates)
+_AGENT: Final = "agent"
 _log = log(__name__)
 
 
@@ -58,6 +60,7 @@ class RowRecorder:
         self._number: int | None = None
         self._open: str | None = None
         self._reached = ""
+        self._agent_before: tuple[str, datetime | None] | None = None
 
     # --- what the library tells ---------------------------------------------------------------------------------------
 
@@ -98,6 +101,8 @@ class RowRecorder:
         ran = result.status not in _NOT_RUN or result.error is not None
         self._reached = result.step if ran else self._reached
         self._write(lambda session, server: self._close(session, server, row, values, ran=ran))
+        if result.step == _AGENT:
+            self._write(lambda _, server: self._tell_of_agent(server, result))
 
     def facts(self, specs: ocore.HardwareSpecs) -> None:
         """Store the hardware."""
@@ -204,6 +209,9 @@ class RowRecorder:
             server.touched = True
         if self._current(server) and kind != RunKind.DRIFT:
             server.provisioning_step = row.step
+            if row.step == _AGENT:
+                self._agent_before = server.agent_status, server.agent_since
+                standing.step_began(server, self._parts.settings)
             if server.touched and row.step in _CHANGING and server.status == ServerStatus.VALIDATING:
                 server.status, server.status_message = ServerStatus.PROVISIONING, "Being provisioned."
             server.updated_at = now()
@@ -217,6 +225,17 @@ class RowRecorder:
         if not ran and current is not None and self._claim.run.kind != RunKind.DRIFT:
             current.provisioning_step = self._reached
             session.add(current)
+
+    def _tell_of_agent(self, server: Server | None, result: ocore.StepResult) -> None:
+        """Let the server show how its agent's step ended; one that was passed over says nothing of the agent."""
+        current = self._current(server)
+        if current is None or self._claim.run.kind == RunKind.DRIFT:
+            return
+        if result.status not in _NOT_RUN or result.error is not None:
+            well = result.status in {ocore.StepStatus.SUCCESS, ocore.StepStatus.UNCHANGED}
+            standing.step_ended(current, self._parts.settings, well=well)
+        elif self._agent_before is not None and current.agent_status == AgentStatus.INSTALLING:
+            current.agent_status, current.agent_since = self._agent_before
 
     def _take(self, server: Server | None, columns: dict[str, Any]) -> None:
         if self._current(server) is None:

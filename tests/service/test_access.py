@@ -43,6 +43,10 @@ POST   /api/servers/{id}/runs              401 401 401 404 403 202
 GET    /api/servers/{id}/runs              401 401 401 404 200 200
 GET    /api/servers/{id}/plan              401 401 401 404 200 200
 GET    /api/servers/{id}/drift             401 401 401 404 200 200
+POST   /api/servers/{id}/agent-token       401 401 401 404 403 409
+GET    /api/servers/{id}/metrics           401 401 401 404 200 200
+GET    /api/servers/{id}/metrics/latest    401 401 401 404 200 200
+POST   /api/agent/heartbeat                401 401 401 401 401 401
 GET    /api/capacity/size                  401 401 401 200 200 200
 GET    /api/runs/{id}                      401 401 401 404 200 200
 POST   /api/runs/{id}/cancel               401 401 401 404 403 202
