@@ -64,6 +64,19 @@ def test_due_steps_run_and_the_others_are_unchanged() -> None:
     assert result.steps[5].changed == 1
 
 
+def test_the_agents_token_is_handed_on_and_told_to_nobody() -> None:
+    """It is among the variables of the play; a message that repeats it does not."""
+    token = "oca_" + "t" * 40
+    failed = event("runner_on_failed", "Write the token", "agent", msg=f"cannot write {token}")
+    transport = ReplayTransport(lines(*begin(), look("agent"), failed, end(2)))
+    result = ocore.provision(server(agent_token=token), transport=transport)
+
+    assert f'"agent_token": "{token}"' in transport.orders[1]["inventory"]
+    assert result.error is not None
+    assert "cannot write [hidden]" in result.error.message
+    assert token not in repr(result)
+
+
 def test_what_a_role_looks_at_decides_nothing_of_the_others() -> None:
     """A role's own look is about its own things: what the play's look said is due must still be marked."""
     own = {"proxy": {"so": True, "conditions": 1, "reasons": []}}
