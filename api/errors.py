@@ -43,6 +43,7 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
     ),
     "limit_reached": (409, "There are as many as there may be", "Delete one that is not needed any more."),
     "webhook_disabled": (409, "The webhook is disabled", "Enable it with PUT; then replay what it has missed."),
+    "no_agent": (409, "Agents are not set up", "Set OCORE_AGENT_URL: where servers reach the service."),
     "idempotency_conflict": (
         422,
         "The Idempotency-Key was used for another request",

@@ -15,7 +15,7 @@ from api.web.document import DocumentedApi
 from api.web.gate import Gate
 from api.web.limits import Limits
 from api.web.metrics import Metrics
-from api.web.routes import audit, batches, capacity, health, receipts, runs, servers, webhooks
+from api.web.routes import agents, audit, batches, capacity, health, receipts, runs, servers, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
-    for room in (servers, runs, batches, receipts, audit, webhooks, capacity, health):
+    for room in (servers, runs, batches, agents, receipts, audit, webhooks, capacity, health):
         app.include_router(room.router)
     problems.install(app)
     gate: Any = Gate

@@ -101,7 +101,8 @@ def _check_key(database: Database, seal: Seal, ring: Keyring) -> None:
     """Refuse to start without the keys that the stored secrets need: each would fail, one by one, when it is used."""
     ring.ring()
     with database.read() as session:
-        heads = [func.substr(column, 1, HEAD) for column in (Server.sealed_private_key, Server.sealed_password)]
+        sealed = (Server.sealed_private_key, Server.sealed_password, Server.sealed_agent_token)
+        heads = [func.substr(column, 1, HEAD) for column in sealed]
         rows = [*session.execute(select(*heads)).all()]
         rows += session.execute(select(func.substr(Webhook.sealed_secret, 1, HEAD))).all()
     unknown = sum(not seal.knows(envelope) for row in rows for envelope in row if envelope is not None)

@@ -180,6 +180,7 @@ class Settings(BaseSettings):
     logs_days: float = Field(365, gt=0, description="Days that runs and their provisioning logs are kept.")
     deliveries_days: float = Field(30, gt=0, description="Days that deliveries to webhooks are kept.")
     audit_days: float = Field(365, gt=0, description="Days that the audit log is kept.")
+    metrics_days: float = Field(7, gt=0, description="Days that what agents tell is kept.")
     idempotency_hours: float = Field(24, gt=0, description="Hours that an Idempotency-Key is remembered.")
 
     # Webhooks
@@ -223,6 +224,10 @@ class Settings(BaseSettings):
     minimum_memory_mb: int = Field(900, ge=0, description="Validation refuses less memory (MiB).")
     minimum_disk_gb: int = Field(10, ge=0, description="Validation refuses less free disk (GiB).")
     lock_timeout: int = Field(300, ge=0, le=1200, description="Seconds to wait for a server's package manager.")
+    agent_url: str = Field(
+        "", description="Address of this service as servers reach it, for their agents to post to; empty: no agents."
+    )
+    agent_interval: int = Field(30, ge=10, le=3600, description="Seconds between two heartbeats of an agent.")
     apt_proxy: str = Field("", description="HTTP proxy for the servers' package sources.")
     allow_loopback: bool = Field(False, description="Whether a server may be this machine itself.")
     deny_private: bool = Field(False, description="Whether private networks' addresses are refused.")

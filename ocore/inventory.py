@@ -78,6 +78,11 @@ def variables(server: Server, options: ProvisionOptions) -> dict[str, Any]:
     return options.variables() | {"runtime_server_id": server.id}
 
 
+def secrets(server: Server) -> dict[str, Any]:
+    """Return the role variables that are secrets: they go through the engine's pipe, and into no file for hands."""
+    return {"agent_token": server.agent_token} if server.agent_token else {}
+
+
 def _trusting(known_hosts: Path) -> str:
     """Return the option that names the file, quoted twice: Ansible splits these words, and ssh splits the value."""
     value = str(known_hosts).replace("%", "%%")

@@ -26,6 +26,11 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,199}:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?")
 # It becomes part of ssh's options, where a blank ends a word and % begins a placeholder.
 _SOCKET: Final = re.compile(r"/[A-Za-z0-9_./@:,+=-]{1,200}")
+# What an HTTP header takes as it is.
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
+_SERVICE_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}(/[A-Za-z0-9._~-]{1,100}){0,8}")
+MIN_INTERVAL: Final = 10
+MAX_INTERVAL: Final = 3600
 _PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
 
 
@@ -101,6 +106,7 @@ class Server:
         host_key: the pinned key; None: the first key seen is reported in `RunResult.host_key`, for the caller to pin.
         expected_fingerprint: with no pin: the fingerprint that the first key must have.
         id: names the server in its marker file; made from host and port where it is not given.
+        agent_token: the token of the server's own with which its agent tells the service how it is doing.
 
     """
 
@@ -111,6 +117,7 @@ class Server:
     host_key: HostKey | None = None
     expected_fingerprint: str | None = None
     id: str = ""
+    agent_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check every field against its rule."""
@@ -127,6 +134,13 @@ class Server:
             object.__setattr__(self, "id", str(uuid.uuid5(uuid.NAMESPACE_URL, f"ssh://{self.host}:{self.port}")))
         if len(self.id) > MAX_ID or not _ID.fullmatch(self.id):
             raise ConfigError("id", f"must be 1-{MAX_ID} of letters, digits, . _ - and begin with a letter or digit")
+        if self.agent_token is not None and not _TOKEN.fullmatch(self.agent_token):
+            raise ConfigError("agent_token", "must be 16-512 of letters, digits, . _ ~ + / = -")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in here, for taking them out of texts."""
+        return (*self.credentials.secrets, *([self.agent_token] if self.agent_token else []))
 
     @property
     def address(self) -> str:
@@ -153,6 +167,8 @@ class ProvisionOptions:
         minimum_disk_gb: validation refuses less free space for /var/lib/docker (GiB).
         lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
         apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
+        agent_url: address of the service, as the server reaches it, for the agent to post to; empty: no agent.
+        agent_interval: seconds between two of the agent's heartbeats.
         allow_loopback: whether a server may be this machine itself.
         deny_private: whether addresses of private networks are refused.
 
@@ -166,6 +182,8 @@ class ProvisionOptions:
     minimum_disk_gb: int = _option("preflight_minimum_disk_gb", 10)
     lock_timeout: int = _option("packages_lock_timeout", 300)
     apt_proxy: str = _option("packages_apt_proxy", "")
+    agent_url: str = _option("agent_url", "")
+    agent_interval: int = _option("agent_interval", 30)
     allow_loopback: bool = False
     deny_private: bool = False
 
@@ -180,6 +198,11 @@ class ProvisionOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
                 raise ConfigError(name, f"must be a whole number from 0 to {most}")
+        if self.agent_url and not _SERVICE_URL.fullmatch(self.agent_url):
+            raise ConfigError("agent_url", "must look like https://HOST, https://HOST:PORT or https://HOST/PATH")
+        interval = self.agent_interval
+        if isinstance(interval, bool) or not isinstance(interval, int) or not MIN_INTERVAL <= interval <= MAX_INTERVAL:
+            raise ConfigError("agent_interval", f"must be a whole number from {MIN_INTERVAL} to {MAX_INTERVAL}")
         if self.apt_proxy and not _PROXY_URL.fullmatch(self.apt_proxy):
             raise ConfigError("apt_proxy", "must look like http://HOST:PORT")
 

@@ -29,7 +29,7 @@ class Step:
     validates: bool = False
 
 
-_ALL_CHANGES: Final = ("packages", "docker", "runtime", "proxy")
+_ALL_CHANGES: Final = ("packages", "docker", "runtime", "proxy", "agent")
 STEPS: Final = (
     Step("connect", "resolve, connect, check the host key, log in", 60, validates=True),
     Step("privileges", "become root, by sudo where the user is another", 60, validates=True),
@@ -40,6 +40,7 @@ STEPS: Final = (
     Step("docker", "install and configure Docker", 1500, needs=("packages",)),
     Step("runtime", "make the directories, the network and the marker file", 300, needs=("docker",)),
     Step("proxy", "run the reverse proxy", 900, needs=("runtime",)),
+    Step("agent", "run the program that tells the service how the server is doing", 300),
     Step("verify", "check by other means that the server does what it should", 300, needs=_ALL_CHANGES),
 )
 

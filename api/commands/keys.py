@@ -20,7 +20,7 @@ from api.parts import ENCRYPTION, RECEIPT, keyring
 from api.security.keyring import Ring
 from api.security.seal import KeyMissing, Seal, SealBroken
 from api.service import audit, receipts, webhooks
-from api.service.mapping import PASSWORD, PRIVATE_KEY, binding
+from api.service.mapping import AGENT_TOKEN, PASSWORD, PRIVATE_KEY, binding
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from api.settings import Settings
 
 _REQUEST_SECONDS = 2.0
+_SEALED = {
+    PRIVATE_KEY: "sealed_private_key",
+    PASSWORD: "sealed_password",
+    AGENT_TOKEN: "sealed_agent_token",
+}
 
 
 def create(arguments: Namespace) -> int:
@@ -118,8 +123,8 @@ def _remember_public(parts: Parts, ring: Keyring) -> None:
 def _seal_anew(parts: Parts) -> None:
     """Seal every stored secret with the active key; each server in a transaction of its own."""
     with parts.database.read() as session:
-        has = or_(col(Server.sealed_private_key).is_not(None), col(Server.sealed_password).is_not(None))
-        names = session.exec(select(col(Server.id)).where(has)).all()
+        has = [col(getattr(Server, column)).is_not(None) for column in _SEALED.values()]
+        names = session.exec(select(col(Server.id)).where(or_(*has))).all()
     lost = 0
     for name in names:
         with parts.database.write() as session:
@@ -153,7 +158,7 @@ def _seal_webhooks(parts: Parts) -> int:
 def _again(server: Server, seal: Seal) -> int:
     """Seal one server's secrets; drop those that do not open any more, and return how many these were."""
     lost = 0
-    for field, column in ((PRIVATE_KEY, "sealed_private_key"), (PASSWORD, "sealed_password")):
+    for field, column in _SEALED.items():
         envelope = getattr(server, column)
         if envelope is None or seal.is_active(envelope):
             continue

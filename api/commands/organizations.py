@@ -52,6 +52,10 @@ def quota(arguments: Namespace) -> int:
             for name, amount in new.items():
                 setattr(found, f"quota_{name}", amount)
             session.add(found)
+            if new:
+                session.info[audit.ACTOR] = audit.Actor.of_command()
+                thing = audit.Thing("organization", found.id, found.name)
+                audit.note(session, "org.quota", thing, organization=found.id, detail=json.dumps(new))
             own = {name: getattr(found, f"quota_{name}") for name in _QUOTAS}
         most = {name: getattr(parts.settings, f"quota_{name}") if own[name] is None else own[name] for name in _QUOTAS}
     if arguments.json:

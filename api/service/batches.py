@@ -12,6 +12,7 @@ from api.errors import Problem
 from api.ids import is_id
 from api.schemas.batches import MAX_SERVERS, BatchFailureOut, BatchOut, CountsOut, RefusedOut
 from api.service import runs, servers
+from api.service.audit import Thing, changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,7 @@ def create(settings: Settings, scope: Scope, body: BatchCreate, by: str) -> Batc
     batch.refused = refused
     scope.session.add(batch)
     scope.session.flush()
+    scope.note("batch.create", Thing("batch", batch.id, batch.kind), changes({}, body.model_dump()))
     return batch
 
 
@@ -80,6 +82,7 @@ def cancel(scope: Scope, name: str) -> Batch:
         raise Problem("batch_ended")
     batch.stopped, batch.stopped_at = BatchStop.CANCELLED, now()
     scope.session.add(batch)
+    scope.note("batch.cancel", Thing("batch", batch.id, batch.kind))
     return batch
 
 

@@ -12,12 +12,14 @@ from api.schemas.capacity import CapacityOut
 from api.schemas.runs import DriftOut, PlannedStepOut, PlanOut, RunOut
 from api.schemas.servers import ServerDetail, ServerOut, StepLogOut
 from api.security.seal import Binding, KeyMissing, Seal, SealBroken
+from api.service import standing
 
 if TYPE_CHECKING:
     from api.data.tables import AuditEntry, Run, Server, StepLog
     from api.settings import Settings
 
 PRIVATE_KEY = "sshPrivateKey"
+AGENT_TOKEN = "agentToken"  # noqa: S105 - the name of a field
 PASSWORD = "sshPassword"  # noqa: S105 - the name of a field
 _SPECS = ("os_name", "os_version", "kernel_version", "architecture")
 _SIZES = ("cpu_cores", "ram_total_bytes", "disk_total_bytes", "disk_free_bytes", "own_disk_bytes")
@@ -33,6 +35,7 @@ def server_detail(server: Server, settings: Settings) -> ServerDetail:
     data = _fields(server, ServerDetail)
     key = host_key(server)
     data |= {"host_key_fingerprint": key.fingerprint if key else None, "capacity": capacity(server, settings)}
+    data["agent_status"] = standing.status(server, settings)
     return ServerDetail.model_validate(data)
 
 
@@ -130,15 +133,12 @@ def binding(server: Server, field: str) -> Binding:
     return Binding(server.organization_id, server.id, field, server.host, server.port)
 
 
-def library_server(server: Server, seal: Seal) -> ocore.Server | ocore.Failure:
+def library_server(server: Server, seal: Seal, agent_token: str | None = None) -> ocore.Server | ocore.Failure:
     """Return a server as the library takes it, with its secrets; a failure where one of them cannot be had."""
     try:
         key, password = _opened(server, PRIVATE_KEY, seal), _opened(server, PASSWORD, seal)
     except KeyMissing as missing:
-        words = (
-            f"The server's secrets cannot be opened on this machine: {missing}. Copy the ring of encryption keys here."
-        )
-        return ocore.Failure(ocore.ErrorCode.INTERNAL, words)
+        return key_missing(missing)
     except SealBroken:
         return _secret_required("was stored for another address; send it again with PUT")
     by_key = server.auth_method == "key"
@@ -156,7 +156,14 @@ def library_server(server: Server, seal: Seal) -> ocore.Server | ocore.Failure:
         host_key=host_key(server),
         expected_fingerprint=server.expected_fingerprint,
         id=server.id,
+        agent_token=agent_token,
     )
+
+
+def key_missing(missing: KeyMissing) -> ocore.Failure:
+    """Return the failure that a secret cannot be opened here."""
+    words = f"The server's secrets cannot be opened on this machine: {missing}. Copy the ring of encryption keys here."
+    return ocore.Failure(ocore.ErrorCode.INTERNAL, words)
 
 
 def _opened(server: Server, field: str, seal: Seal) -> str | None:

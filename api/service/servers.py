@@ -10,6 +10,7 @@ from sqlmodel import col
 from api.data.tables import RunKind, Server, ServerStatus, now
 from api.errors import Problem
 from api.service import credentials, etags, quotas
+from api.service.agents import forget_token
 from api.service.audit import changes, server_thing
 from api.service.mapping import host_key
 from api.service.queueing import enqueue, first_kind, stop, waiting
@@ -111,7 +112,8 @@ def _take(parts: Parts, server: Server, new: dict[str, object], host: str, port:
         credentials.rebind_key(server, parts.seal, host, port)
         _clear_pin(server)
         server.address = server.shown_key = None
-        # It is another machine, as far as we know.
+        # It is another machine, as far as we know: the agent of the old one tells nothing of it.
+        forget_token(server)
         server.provisioned = False
     for field in ("name", "ssh_user", "auth_method", "max_ssh_sessions", "description", "proxy_type"):
         if field in new:
@@ -182,6 +184,9 @@ def reset_host_key(scope: Scope, name: str, expected: str | None) -> str:
     _refuse_removing(server)
     was = host_key(server)
     _clear_pin(server)
+    # Whoever answers there from now on gets a token of its own.
+    agent = " Its agent gets a new token with the next provisioning." if server.agent_token_hash else ""
+    forget_token(server)
     server.expected_fingerprint = expected
     before = {"host_key_fingerprint": was.fingerprint if was else None}
     scope.note(
@@ -193,7 +198,7 @@ def reset_host_key(scope: Scope, name: str, expected: str | None) -> str:
     scope.session.add(server)
     then = f"must show {expected}" if expected else "takes the key that the server shows, and pins it"
     hint = " Retry the server to connect." if server.status == ServerStatus.ERROR else ""
-    return f"The host key was cleared; the next connection {then}.{hint}"
+    return f"The host key was cleared; the next connection {then}.{agent}{hint}"
 
 
 def _clear_pin(server: Server) -> None:
@@ -236,8 +241,9 @@ def listed(
         words: only those with these words in their name or host.
 
     """
-    sealed = (defer(Server.sealed_private_key), defer(Server.sealed_password))  # type: ignore[arg-type]
-    query = scope.servers().options(*sealed).order_by(col(Server.id).desc())
+    sealed = (Server.sealed_private_key, Server.sealed_password, Server.sealed_agent_token)
+    query = scope.servers().options(*(defer(column) for column in sealed))  # type: ignore[arg-type]
+    query = query.order_by(col(Server.id).desc())
     if status is not None:
         query = query.where(col(Server.status) == status)
     if before is not None:

@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from sqlmodel import col, select
@@ -23,10 +23,13 @@ from api.ids import new_id
 from api.logs import log
 from api.security.issuers import KeysMissing, KeysPending
 from api.security.tokens import Caller, TokenRefused
+from api.service import agents
 from api.web import limits
 from api.web.problems import response
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from api.data.database import Database
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
     from api.web.metrics import Metrics
 
 PREFIX: Final = "/api/"
-# Whoever looks after the service asks these as often as it likes.
-UNCOUNTED: Final = ("/health/", "/metrics")
+# The one operation that is not for an organization's callers.
+HEARTBEAT: Final = "/api/agent/heartbeat"
+# Whoever looks after the service asks these as often as it likes; of heartbeats each server's own are counted.
+UNCOUNTED: Final = ("/health/", "/metrics", HEARTBEAT)
 MAX_BODY: Final = 64 * 1024
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -45,6 +50,7 @@ _LENGTH: Final = re.compile(r"[0-9]{1,19}")
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="ocore"'}
 # How long a request that waits for an issuer's keys sleeps before it looks again.
 _PAUSE: Final = 0.05
+_Who = TypeVar("_Who")
 _log = log(__name__)
 
 
@@ -97,14 +103,19 @@ class Gate:
         self, scope: Scope, receive: Receive, send: Send, headers: Headers, standings: list[Standing]
     ) -> None:
         try:
-            path = _path(scope)
+            path, most = _path(scope), MAX_BODY
+            address = limits.address(scope)
             if not path.startswith(UNCOUNTED):
-                await self._count(limits.ADDRESS, limits.address(scope), standings)
-            if path.startswith(PREFIX):
-                caller = await self._caller(headers, limits.address(scope), standings)
+                await self._count(limits.ADDRESS, address, standings)
+            if path == HEARTBEAT:
+                with_failures = self._counting_failures(self._agent(headers), address, standings)
+                scope.setdefault("state", {})["agent"] = await with_failures
+                most = agents.MOST
+            elif path.startswith(PREFIX):
+                caller = await self._counting_failures(self._caller(headers), address, standings)
                 scope.setdefault("state", {})["caller"] = caller
                 await self._count(limits.ORGANIZATION, caller.organization, standings)
-            receive = await _bounded(receive, headers)
+            receive = await _bounded(receive, headers, most)
         except Problem as problem:
             await response(problem)(scope, receive, send)
             return
@@ -116,27 +127,24 @@ class Gate:
             standings += await run_in_threadpool(self._limits.take, limit, whose)
             limits.check(standings)
 
-    async def _caller(self, headers: Headers, address: str, standings: list[Standing]) -> Caller:
+    async def _counting_failures(self, found: Awaitable[_Who], address: str, standings: list[Standing]) -> _Who:
         try:
-            return await self._read(headers)
+            return await found
         except Problem as problem:
             # A valid token is taken from everywhere: somebody behind the same proxy must not be able to lock it out.
             if problem.code == "unauthorized":
                 await self._count(limits.FAILURES, address, standings)
             raise
 
-    async def _read(self, headers: Headers) -> Caller:
-        words = headers.get("authorization", "").split()
-        # The seed's own example sends the bare token.
-        if words and words[0].lower() == "bearer":
-            words = words[1:]
-        if len(words) != 1:
+    async def _caller(self, headers: Headers) -> Caller:
+        token = _bearer(headers)
+        if not token:
             raise Problem("unauthorized", headers=_CHALLENGE)
         try:
-            if self._issuers.issued(words[0]):
-                caller = await self._of_another_issuer(words[0])
+            if self._issuers.issued(token):
+                caller = await self._of_another_issuer(token)
             else:
-                caller, _ = self._tokens.read(words[0])
+                caller, _ = self._tokens.read(token)
             return await run_in_threadpool(self._checked, caller)
         except TokenRefused as refused:
             _log.info("token refused", reason=str(refused))
@@ -158,6 +166,17 @@ class Gate:
                     raise unavailable("The keys of the token's issuer cannot be had yet.") from None
             await asyncio.sleep(_PAUSE)
 
+    async def _agent(self, headers: Headers) -> agents.Sender:
+        """Return whose agent makes the request. It has a token of its server's own, and is let in nowhere else."""
+        try:
+            return await run_in_threadpool(self._sender, _bearer(headers))
+        except AWAY:
+            raise unavailable() from None
+
+    def _sender(self, token: str) -> agents.Sender:
+        with self._database.read() as session:
+            return agents.sender(session, token)
+
     def _checked(self, caller: Caller) -> Caller:
         """Return the caller, if the token still counts and the organization is there."""
         with self._database.read() as session:
@@ -173,6 +192,15 @@ class Gate:
             return replace(caller, organization=found.id)
 
 
+def _bearer(headers: Headers) -> str:
+    """Return the token that was sent; nothing where there is none."""
+    words = headers.get("authorization", "").split()
+    # The seed's own example sends the bare token.
+    if words and words[0].lower() == "bearer":
+        words = words[1:]
+    return words[0] if len(words) == 1 else ""
+
+
 def _path(scope: Scope) -> str:
     """Return the path as routes see it: without the prefix below which another server has us."""
     path: str = scope["path"]
@@ -180,9 +208,9 @@ def _path(scope: Scope) -> str:
     return path.removeprefix(prefix) if prefix and path.startswith(f"{prefix}/") else path
 
 
-async def _bounded(receive: Receive, headers: Headers) -> Receive:
+async def _bounded(receive: Receive, headers: Headers, most: int) -> Receive:
     """Read the body, if it is not too large and JSON, and return what hands it on."""
-    if _too_long(headers.get("content-length", "0")):
+    if _too_long(headers.get("content-length", "0"), most):
         raise Problem("too_large")
     body, more = b"", True
     while more:
@@ -191,7 +219,7 @@ async def _bounded(receive: Receive, headers: Headers) -> Receive:
             break
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > MAX_BODY:
+        if len(body) > most:
             raise Problem("too_large")
     if body and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem("unsupported_media_type")
@@ -207,5 +235,5 @@ async def _bounded(receive: Receive, headers: Headers) -> Receive:
     return replay
 
 
-def _too_long(length: str) -> bool:
-    return not _LENGTH.fullmatch(length) or int(length) > MAX_BODY
+def _too_long(length: str, most: int) -> bool:
+    return not _LENGTH.fullmatch(length) or int(length) > most

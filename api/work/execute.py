@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ocore
+from api.data.locks import lock_server
 from api.data.tables import RunKind
 from api.logs import log
-from api.service.mapping import library_server
+from api.security.seal import KeyMissing
+from api.service import agents
+from api.service.mapping import key_missing, library_server
 from api.work.outcome import Done
 from api.work.recorder import Fenced, Occupied, Overtaken
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from api.work.recorder import RowRecorder
 
 _VALIDATE_SECONDS = 900.0
+_OF_THE_AGENT = frozenset({RunKind.PROVISION, RunKind.DRIFT})
 _log = log(__name__)
 
 
@@ -28,7 +32,7 @@ def carry_out(
 ) -> Done | None:
     """Make the run; None where it is not ours any more."""
     try:
-        server = library_server(claim.server, parts.seal)
+        server = _server(parts, claim)
         if isinstance(server, ocore.Failure):
             return Done(server)
         with_what = {"recorder": recorder, "cancel": cancel, "transport": transport}
@@ -38,6 +42,28 @@ def carry_out(
     except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
         _log.exception("a run failed in a way that was not expected")
         return Done(_internal("oCore itself failed; its log tells more."))
+
+
+def _server(parts: Parts, claim: Claim) -> ocore.Server | ocore.Failure:
+    try:
+        token = _agent_token(parts, claim)
+    except KeyMissing as missing:
+        return key_missing(missing)
+    return library_server(claim.server, parts.seal, token)
+
+
+def _agent_token(parts: Parts, claim: Claim) -> str | None:
+    """Return the token of the server's agent, for a run that has to do with it; a forced one brings a new token."""
+    run = claim.run
+    if not parts.settings.agent_url or run.kind not in _OF_THE_AGENT:
+        return None
+    anew = run.kind == RunKind.PROVISION and run.force and (not run.steps or "agent" in run.steps)
+    with parts.database.write() as session:
+        server = lock_server(session, claim.server.id)
+        # A run that was overtaken is about another machine; it is stopped before it gets there.
+        if server is None or server.generation != run.generation:
+            return None
+        return agents.token_for(session, server, parts.seal, anew=anew)
 
 
 def _stopped(error: ocore.RecorderError) -> Done | None:

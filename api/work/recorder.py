@@ -15,9 +15,9 @@ import ocore
 from api.data import machines
 from api.data.database import AWAY
 from api.data.locks import lock_server
-from api.data.tables import Event, Run, RunKind, Server, ServerStatus, StepLog, now
+from api.data.tables import AgentStatus, Event, Run, RunKind, Server, ServerStatus, StepLog, now
 from api.logs import log
-from api.service import audit
+from api.service import audit, standing
 from api.service.mapping import specs_columns
 from api.work.claims import Claim, holds
 
@@ -35,6 +35,7 @@ _RETRY_SECONDS: Final = 0.5
 _MESSAGE: Final = 4000
 _NOT_RUN: Final = frozenset({ocore.StepStatus.SKIPPED, ocore.StepStatus.CANCELLED})
 _CHANGING: Final = frozenset(step.name for step in ocore.STEPS if not step.validates)
+_AGENT: Final = "agent"
 _log = log(__name__)
 
 
@@ -64,6 +65,7 @@ class RowRecorder:
         self._number: int | None = None
         self._open: str | None = None
         self._reached = ""
+        self._agent_before: tuple[str, datetime | None] | None = None
 
     # --- what the library tells ---------------------------------------------------------------------------------------
 
@@ -110,10 +112,12 @@ class RowRecorder:
         opened, self._open = self._open, None
         if opened is not None:
             self._write(lambda session, server: self._close(session, server, opened, values, ran=ran))
-            return
-        of_what: dict[str, Any] = {"server_id": self._claim.server.id, "run_id": self._claim.id, "step": result.step}
-        row = StepLog(**of_what, started_at=result.started_at, **values)
-        self._write(lambda session, server: self._add(session, server, row, ran=ran))
+        else:
+            of_what: dict[str, Any] = {"server_id": self._claim.server.id, "run_id": self._claim.id}
+            row = StepLog(**of_what, step=result.step, started_at=result.started_at, **values)
+            self._write(lambda session, server: self._add(session, server, row, ran=ran))
+        if result.step == _AGENT:
+            self._write(lambda _, server: self._tell_of_agent(server, result))
 
     def facts(self, specs: ocore.HardwareSpecs) -> None:
         """Store the hardware."""
@@ -241,6 +245,9 @@ class RowRecorder:
             server.touched = True
         if self._current(server) and kind != RunKind.DRIFT:
             server.provisioning_step = row.step
+            if row.step == _AGENT and row.status == ocore.StepStatus.RUNNING:
+                self._agent_before = server.agent_status, server.agent_since
+                standing.step_began(server, self._parts.settings)
             if server.touched and row.step in _CHANGING and server.status == ServerStatus.VALIDATING:
                 server.status, server.status_message = ServerStatus.PROVISIONING, "Being provisioned."
             server.updated_at = now()
@@ -254,6 +261,17 @@ class RowRecorder:
         if not ran and current is not None and self._claim.run.kind != RunKind.DRIFT:
             current.provisioning_step = self._reached
             session.add(current)
+
+    def _tell_of_agent(self, server: Server | None, result: ocore.StepResult) -> None:
+        """Let the server show how its agent's step ended; one that was passed over says nothing of the agent."""
+        current = self._current(server)
+        if current is None or self._claim.run.kind == RunKind.DRIFT:
+            return
+        if result.status not in _NOT_RUN or result.error is not None:
+            well = result.status in {ocore.StepStatus.SUCCESS, ocore.StepStatus.UNCHANGED}
+            standing.step_ended(current, self._parts.settings, well=well)
+        elif self._agent_before is not None and current.agent_status == AgentStatus.INSTALLING:
+            current.agent_status, current.agent_since = self._agent_before
 
     def _take(self, server: Server | None, columns: dict[str, Any]) -> None:
         if self._current(server) is None:

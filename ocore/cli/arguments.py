@@ -54,6 +54,16 @@ def add_login(parser: ArgumentParser) -> None:
     sudo.add_argument("--ask-sudo-password", action="store_true", help="ask for it")
 
 
+def add_agent(parser: ArgumentParser) -> None:
+    """Take the token of the server's agent."""
+    parser.add_argument(
+        "--agent-token-file",
+        metavar="FILE",
+        help="the server's own token, for its agent to post to --agent-url; - likewise "
+        "(default: the agent stays as it is)",
+    )
+
+
 def add_trust(parser: ArgumentParser) -> None:
     """Say which host key is the right one."""
     parser.add_argument(

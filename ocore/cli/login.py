@@ -20,7 +20,7 @@ Ask = Callable[[str], str]
 
 STDIN: Final = "-"
 _MOST: Final = 64 * 1024
-_FILES: Final = ("key", "password_file", "passphrase_file", "sudo_password_file")
+_FILES: Final = ("key", "password_file", "passphrase_file", "sudo_password_file", "agent_token_file")
 
 
 def ask_at_terminal(question: str) -> str:
@@ -50,8 +50,14 @@ def credentials(arguments: Namespace, ask: Ask) -> Credentials:
     )
 
 
+def agent_token(arguments: Namespace) -> str | None:
+    """Return the token of the server's agent, where the arguments name one."""
+    file = getattr(arguments, "agent_token_file", None)
+    return _read_line(file) if file else None
+
+
 def _check_readers(arguments: Namespace) -> None:
-    readers = ["--" + name.replace("_", "-") for name in _FILES if getattr(arguments, name) == STDIN]
+    readers = ["--" + name.replace("_", "-") for name in _FILES if getattr(arguments, name, None) == STDIN]
     if len(readers) > 1:
         raise ConfigError(" and ".join(readers), "only one of them can read standard input")
 

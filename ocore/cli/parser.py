@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from ocore.capacity import PROFILES
 from ocore.cli import commands
 from ocore.cli.arguments import (
+    add_agent,
     add_figures,
     add_json,
     add_login,
@@ -114,6 +115,8 @@ def _add_run(subparsers: Subparsers, name: str, command: Command, options: Colle
     add_trust(parser)
     add_run(parser)
     add_options(parser, options)
+    if "agent_url" in options:
+        add_agent(parser)
     return parser
 
 

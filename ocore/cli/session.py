@@ -72,7 +72,9 @@ class Session:
         options = parse_options(self.arguments)
         # Credentials last: nobody is asked for a password before everything else is known to be right.
         server = dataclasses.replace(
-            self.server(progress.trust), credentials=login.credentials(self.arguments, self._ask)
+            self.server(progress.trust),
+            credentials=login.credentials(self.arguments, self._ask),
+            agent_token=login.agent_token(self.arguments),
         )
         if self.arguments.timeout is not None:
             extra["timeout"] = self.arguments.timeout

@@ -143,7 +143,7 @@ class EventParser:
         task, result = self._text(event.get("task")), event["result"]
         if task.startswith("Mark "):
             return self._marked(step, result)
-        self._take_in(result)
+        self._take_in(result, of_role=bool(event.get("role")))
         if not step or not event.get("role"):
             return []
         tally = self.tallies[step]
@@ -158,9 +158,12 @@ class EventParser:
         self.tallies[step].marked = True
         return [Seen("marked", step)]
 
-    def _take_in(self, result: dict[str, Any]) -> None:
-        """Keep what our own modules report: readings, facts and notes."""
-        if isinstance(result.get("look"), dict) and isinstance(result.get("due"), list):
+    def _take_in(self, result: dict[str, Any], *, of_role: bool) -> None:
+        """Keep what our own modules report: readings, facts and notes.
+
+        A role that looks looks at its own things only: what is due is said by the play's look.
+        """
+        if isinstance(result.get("look"), dict) and isinstance(result.get("due"), list) and not of_role:
             self.reading = _with_first_reasons(parse_reading(result, self._expected, self._text), self.reading)
         if isinstance(result.get("facts"), dict):
             self.facts = result["facts"]

@@ -125,7 +125,7 @@ class Run:
         self._stop = stop
         self._transport = transport
         self._id = uuid.uuid4().hex
-        self._scrub = Scrubber(server.credentials.secrets)
+        self._scrub = Scrubber(server.secrets)
         self._ledger = Ledger(kind.steps, self._recorder)
         self._key: HostKey | None = None
         self._process: Process | None = None
@@ -202,7 +202,7 @@ class Run:
         self._ledger.begin("detect")
         interpreter = login.interpreter or "/usr/bin/python3"
         values = inventory.connection(self._server, self._where, interpreter=interpreter, become=login.becomes)
-        values |= inventory.variables(self._server, self._options)
+        values |= inventory.variables(self._server, self._options) | inventory.secrets(self._server)
         controls = {
             "ocore_bootstrap_python": not login.interpreter,
             "ocore_nonce": self._parser.nonce,

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple
 from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
 from ansible.module_utils.ocore_marker import server_id
-from ansible.module_utils.ocore_text import plain
+from ansible.module_utils.ocore_text import plain, read_text
 from ansible.module_utils.ocore_versions import at_least
 
 Expected = Dict[str, Any]
@@ -56,6 +56,12 @@ class Server:
     def unit_state(self, name: str) -> str:
         """Return whether systemd runs a unit: `active`, or another word."""
         return output(["systemctl", "show", "--property=ActiveState", "--value", "--", name]).strip() or "unknown"
+
+    def unit_user(self, name: str) -> str:
+        """Return the number of the user as whom a unit's program runs; nothing where none runs."""
+        number = output(["systemctl", "show", "--property=MainPID", "--value", "--", name]).strip()
+        words = read_text(f"/proc/{number}/status").partition("\nUid:")[2].split()
+        return words[0] if words else ""
 
     def unfinished_packages(self) -> bool:
         """Tell whether dpkg has packages that are not wholly installed."""
@@ -111,6 +117,15 @@ def proxy(expected: Expected, server: Server) -> List[str]:
     return wrong + _container(server.docker, expected)
 
 
+def agent(expected: Expected, server: Server) -> List[str]:
+    """Check that the agent runs, if one is wanted, and not as root; that it reaches the service is seen there."""
+    name = expected["agent"]["unit"]
+    if not name:
+        return []
+    wrong = _unit(name, server)
+    return wrong or (["the agent runs as root"] if server.unit_user(name) == "0" else [])
+
+
 def _unit(name: str, server: Server) -> List[str]:
     state = server.unit_state(name)
     return [] if state == "active" else [f"the unit {name} is {state}"]
@@ -159,6 +174,7 @@ CHECKS: Dict[str, Callable[[Expected, Server], List[str]]] = {
     "docker": docker,
     "runtime": runtime,
     "proxy": proxy,
+    "agent": agent,
 }
 
 

@@ -7,7 +7,7 @@ A condition is a dictionary with a `kind` and what that kind needs; what is in b
     file           path content|sha256 [owner group mode]   it is a regular file with this very content
     directory      path [owner group mode]
     json           path contains                            it contains these values, at any depth
-    unit           name [active enabled path]               systemd has it, from that file
+    unit           name [active enabled path newer_than]    systemd has it, from that file
     docker         at_least [info newer_than]               the running daemon's version, and what /info contains
     network        name [labels]                            of Docker
     container      name [image labels newer_than]           of Docker; it runs, from that image
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional
 
 from ansible.module_utils.ocore_docker import DockerUnavailable
-from ansible.module_utils.ocore_reading import Host
+from ansible.module_utils.ocore_reading import Host, parse_timestamp
 from ansible.module_utils.ocore_text import MAX_FILE_BYTES, read_bytes
 from ansible.module_utils.ocore_versions import at_least
 
@@ -182,7 +182,9 @@ def _unit(host: Host, want: Condition) -> Optional[str]:
         return f"unit {name} is {enabled or 'not enabled'}"
     if want.get("path", path) != path:
         return f"unit {name} comes from {path}, not from {want['path']}"
-    return None
+    if "newer_than" not in want:
+        return None
+    return _older(f"unit {name}", parse_timestamp(unit.get("ExecMainStartTimestamp", "")), want)
 
 
 # --- Docker ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_docker import DockerSocket
 from ansible.module_utils.ocore_packages import installed_packages, unfinished_packages
 
-UNIT_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,FragmentPath"
+UNIT_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,ExecMainStartTimestamp"
+SHOW = ["env", "TZ=UTC", "systemctl", "show"]
 
 
 class Host:
@@ -36,7 +37,7 @@ class Host:
         """Return the properties of each unit, by its name."""
         if not self._units:
             return {}
-        return parse_units(output(["systemctl", "show", f"--property={UNIT_PROPERTIES}", "--", *self._units]))
+        return parse_units(output([*SHOW, f"--property={UNIT_PROPERTIES}", "--", *self._units]))
 
     @cached_property
     def docker_info(self) -> Dict[str, Any]:
@@ -46,7 +47,7 @@ class Host:
     @cached_property
     def docker_started(self) -> int:
         """Return when the running Docker started, in seconds since 1970; 0 where systemd does not tell."""
-        shown = output(["env", "TZ=UTC", "systemctl", "show", "--property=ExecMainStartTimestamp", "docker.service"])
+        shown = output([*SHOW, "--property=ExecMainStartTimestamp", "docker.service"])
         return parse_timestamp(shown.strip().partition("=")[2])
 
     @cached_property

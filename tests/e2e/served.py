@@ -102,6 +102,7 @@ class Served:
         self.running: list[Program] = []
         self._numbers = itertools.count(1)
         given = QUICK | settings
+        self._port = str(settings.get("port", 0))
         self._environment = {
             "HOME": str(folder),
             "LANG": "C.UTF-8",
@@ -139,7 +140,7 @@ class Served:
 
     def _start(self, role: str, before: list[str]) -> Program:
         log = self.logs / f"{role}-{next(self._numbers)}.log"
-        arguments = ["serve", "--role", role, *([] if role == "worker" else ["--port", "0"])]
+        arguments = ["serve", "--role", role, *([] if role == "worker" else ["--port", self._port])]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 [*before, sys.executable, "-m", "ocore", *arguments],

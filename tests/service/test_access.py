@@ -53,6 +53,10 @@ PUT    /api/webhooks/{id}                 401 401 401 404 403 200
 DELETE /api/webhooks/{id}                 401 401 401 404 403 204
 GET    /api/webhooks/{id}/deliveries      401 401 401 404 200 200
 POST   /api/webhooks/{id}/deliveries/{delivery}/replay 401 401 401 404 403 202
+POST   /api/servers/{id}/agent-token       401 401 401 404 403 409
+GET    /api/servers/{id}/metrics           401 401 401 404 200 200
+GET    /api/servers/{id}/metrics/latest    401 401 401 404 200 200
+POST   /api/agent/heartbeat                401 401 401 401 401 401
 GET    /api/capacity/size                  401 401 401 200 200 200
 GET    /api/runs/{id}                      401 401 401 404 200 200
 POST   /api/runs/{id}/cancel               401 401 401 404 403 202

@@ -58,9 +58,34 @@ def test_due_steps_run_and_the_others_are_unchanged() -> None:
         "docker": "success",
         "runtime": "unchanged",
         "proxy": "unchanged",
+        "agent": "unchanged",
         "verify": "success",
     }
     assert result.steps[5].changed == 1
+
+
+def test_the_agents_token_is_handed_on_and_told_to_nobody() -> None:
+    """It is among the variables of the play; a message that repeats it does not."""
+    token = "oca_" + "t" * 40
+    failed = event("runner_on_failed", "Write the token", "agent", msg=f"cannot write {token}")
+    transport = ReplayTransport(lines(*begin(), look("agent"), failed, end(2)))
+    result = ocore.provision(server(agent_token=token), transport=transport)
+
+    assert f'"agent_token": "{token}"' in transport.orders[1]["inventory"]
+    assert result.error is not None
+    assert "cannot write [hidden]" in result.error.message
+    assert token not in repr(result)
+
+
+def test_what_a_role_looks_at_decides_nothing_of_the_others() -> None:
+    """A role's own look is about its own things: what the play's look said is due must still be marked."""
+    own = {"proxy": {"so": True, "conditions": 1, "reasons": []}}
+    looked = event("runner_on_ok", "Look whether it runs", "proxy", look=own, due=[])
+    result = provision(*begin(), look("proxy", "verify"), *task("proxy", "Run"), looked, mark("proxy"), end())
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.INTERNAL
+    assert "verify" in result.error.message
 
 
 def test_a_missing_marker_fails_the_run() -> None:
@@ -174,7 +199,7 @@ def test_what_goes_wrong_inside_is_a_value_too() -> None:
     assert result.error is not None
     assert result.error.code is ocore.ErrorCode.INTERNAL
     assert "no more processes" in result.error.message
-    assert len(result.steps) == 9
+    assert len(result.steps) == len(ocore.STEPS)
 
 
 def test_an_unreachable_host_is_a_lost_connection() -> None:

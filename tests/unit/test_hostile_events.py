@@ -81,7 +81,10 @@ MADE_UP: dict[str, dict[str, Any]] = {
         "event": "runner_on_ok",
         "event_data": _data(role="detect", res={"ansible_facts": {"ocore": {"cpu_cores": 4096}}}),
     },
-    "a look": {"event": "runner_on_ok", "event_data": _data(res={"look": {"docker": {"so": True}}, "due": []})},
+    "a look": {
+        "event": "runner_on_ok",
+        "event_data": _data(role=None, res={"look": {"docker": {"so": True}}, "due": []}),
+    },
     "notes": {
         "event": "runner_on_ok",
         "event_data": _data(res={"notes": ["forged"], "findings": [], "warnings": ["x"]}),

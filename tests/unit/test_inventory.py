@@ -77,3 +77,13 @@ def test_every_option_sets_a_variable_that_its_role_knows() -> None:
     for name in ocore.ProvisionOptions().variables():
         role = name.partition("_")[0]
         assert f"{name}:" in (specs / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"), name
+
+
+def test_the_agents_token_is_in_no_file_for_hands(tmp_path: Path) -> None:
+    """The engine hands it on, literally; what a person is given for a run by hand does not have it."""
+    token = "oca_" + "t" * 40
+    pinned = server(host_key=ocore.HostKey.parse(HOST_KEY), agent_token=token)
+    files = inventory.write_for_hands(tmp_path, pinned, ocore.ProvisionOptions(agent_url="https://ocore.example.org"))
+    assert not [file for file in files if token in file.read_text(encoding="utf-8")]
+    assert loaded(inventory.secrets(pinned)) == {"agent_token": token}
+    assert inventory.secrets(server()) == {}

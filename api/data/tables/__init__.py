@@ -7,10 +7,12 @@ from api.data.tables.columns import UtcDateTime, now
 from api.data.tables.holding import Lead, MachineHold, Session
 from api.data.tables.receipts import Receipt, ReceiptKey
 from api.data.tables.runs import Event, Run, RunKind, RunPriority, RunState, StepLog
-from api.data.tables.servers import Server, ServerStatus
+from api.data.tables.samples import Sample
+from api.data.tables.servers import AgentStatus, Server, ServerStatus
 from api.data.tables.webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
+    "AgentStatus",
     "Answer",
     "Batch",
     "BatchStop",
@@ -28,6 +30,7 @@ __all__ = [
     "RunKind",
     "RunPriority",
     "RunState",
+    "Sample",
     "Server",
     "ServerStatus",
     "Session",

@@ -24,6 +24,16 @@ class ServerStatus(StrEnum):
     REMOVING = "removing"
 
 
+class AgentStatus(StrEnum):
+    """How a server's agent stands."""
+
+    NOT_INSTALLED = "not_installed"
+    INSTALLING = "installing"
+    CONNECTED = "connected"
+    STALE = "stale"
+    ERROR = "error"
+
+
 class Server(SQLModel, table=True):
     """A managed server. `sealed_*` hold secrets, encrypted; see `api/security/seal.py`."""
 
@@ -31,6 +41,7 @@ class Server(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("organization_id", "name", name="server_name"),
         UniqueConstraint("organization_id", "host", "port", name="server_address"),
+        Index("server_agent_token", "agent_token_hash", unique=True),
         Index("server_watched", "status", "probe_at"),
     )
 
@@ -74,7 +85,11 @@ class Server(SQLModel, table=True):
     disk_free_bytes: int = Field(default=0, sa_column=Column(BigInteger(), nullable=False))
     own_disk_bytes: int = Field(default=0, sa_column=Column(BigInteger(), nullable=False))
 
-    agent_status: str = "not_installed"
+    # Its agent's token, sealed for later runs, and the digest by which a heartbeat's sender is known.
+    sealed_agent_token: bytes | None = Field(default=None, sa_column=Column(LargeBinary(), nullable=True))
+    agent_token_hash: str | None = None
+    agent_status: str = AgentStatus.NOT_INSTALLED  # as it was last told; see `api/service/agents.py`
+    agent_since: datetime | None = moment()  # since when it has that status
     agent_version: str | None = None
     agent_last_seen_at: datetime | None = moment()
     last_seen_at: datetime | None = moment()

@@ -17,6 +17,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ProblemOut, "description": "There is no such thing"}}
 CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemOut, "description": "Not in this state"}}
+OFTEN: dict[int | str, dict[str, Any]] = {
+    429: {
+        "model": ProblemOut,
+        "description": "Too many requests",
+        "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}}},
+    }
+}
 BODY: dict[int | str, dict[str, Any]] = {
     400: {"model": ProblemOut, "description": "The body is not JSON, or the Idempotency-Key is none"},
     413: {"model": ProblemOut, "description": "The body is too large"},

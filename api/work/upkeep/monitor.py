@@ -7,13 +7,14 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import or_
+from sqlalchemy import and_, or_
 from sqlmodel import col, select
 
 import ocore
 from api.data.locks import lock_server
 from api.data.tables import Run, RunState, Server, ServerStatus, now
 from api.logs import log
+from api.service import standing
 from api.service.mapping import host_key
 from api.work import sessions
 from api.work.outcome import set_error
@@ -30,6 +31,8 @@ _WATCHED: Final = (ServerStatus.ACTIVE, ServerStatus.UNREACHABLE)
 _AT_ONCE: Final = 16
 # The longest that a probe takes: two connections and a key exchange, each with a limit of its own.
 _PROBE_SECONDS: Final = 60.0
+# While its agent tells of a server, only every so many intervals somebody looks whether its host key is still the same.
+_TRUSTED: Final = 9
 # After a miss the next look comes sooner.
 _AFTER_MISS: Final = 10.0
 # No real secret: a probe sends none, but a server has credentials.
@@ -81,7 +84,13 @@ class Monitor:
         moment = now()
         with self._parts.database.read() as session:
             busy = select(Run.server_id).where(col(Run.state) == RunState.RUNNING)
-            due = or_(col(Server.probe_at).is_(None), col(Server.probe_at) <= moment)
+            # A heartbeat is a sign of life as good as a probe's; only the host key is not in it.
+            alone = or_(
+                col(Server.agent_last_seen_at).is_(None),
+                col(Server.agent_last_seen_at) < moment - self._interval,
+                col(Server.probe_at) <= moment - self._interval * _TRUSTED,
+            )
+            due = or_(col(Server.probe_at).is_(None), and_(col(Server.probe_at) <= moment, alone))
             query = select(Server.id).where(col(Server.status).in_(_WATCHED), due, col(Server.id).not_in(busy))
             found = session.exec(query.order_by(col(Server.probe_at).nulls_first()).limit(1)).first()
         if found is None:
@@ -131,7 +140,7 @@ class Monitor:
             set_error(server, found)
             server.updated_at = now()
             _log.warning("the host key changed", server=server.id)
-        else:
+        elif not standing.vouches(server, self._parts.settings, now()):
             server.misses += 1
             if server.status == ServerStatus.ACTIVE:  # one that is known to be away has time
                 server.probe_at = now() + min(self._interval, timedelta(seconds=_AFTER_MISS))

@@ -25,6 +25,7 @@ from api.data.tables import (
     Run,
     RunKind,
     RunState,
+    Sample,
     Server,
     now,
 )
@@ -187,15 +188,20 @@ def tidy(parts: Parts) -> None:
     ):
         with parts.database.write() as session:
             session.execute(what)
+    old = int((moment - timedelta(days=settings.metrics_days)).timestamp())
+    told = select(col(Sample.server_id)).where(col(Sample.second) < old).distinct()
+    _in_portions(
+        parts, told, lambda names: delete(Sample).where(col(Sample.server_id).in_(names), col(Sample.second) < old)
+    )
     emptied = select(col(Event.run_id)).where(col(Event.at) < old_events, col(Event.run_id).in_(ended)).distinct()
     _in_portions(parts, emptied, lambda runs: delete(Event).where(col(Event.run_id).in_(runs)))
 
 
 def _in_portions(parts: Parts, which: SelectOfScalar[str], what: Callable[[list[str]], Delete]) -> None:
-    """Delete what belongs to many runs, in transactions that are short: nobody else writes to SQLite meanwhile."""
+    """Delete what belongs to many runs or servers, in short transactions: nobody else writes to SQLite meanwhile."""
     while True:
         with parts.database.write() as session:
-            runs = list(session.exec(which.limit(_PORTION)).all())
-            if not runs:
+            names = list(session.exec(which.limit(_PORTION)).all())
+            if not names:
                 return
-            session.execute(what(runs))
+            session.execute(what(names))

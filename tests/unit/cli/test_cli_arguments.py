@@ -42,6 +42,8 @@ def test_every_option_is_an_argument(ocore: Ocore, key_file: str) -> None:
         "minimum_disk_gb": 2,
         "lock_timeout": 3,
         "apt_proxy": "http://192.0.2.1:3142",
+        "agent_url": "https://ocore.example.org",
+        "agent_interval": 60,
         "allow_loopback": True,
         "deny_private": True,
     }

@@ -99,6 +99,20 @@ def test_a_protected_key_is_opened(ocore: Ocore, tmp_path: Path, secret: Callabl
         assert not is_encrypted(one.private_key)
 
 
+def test_the_agents_token_comes_from_a_file_and_is_in_no_text(
+    ocore: Ocore, key_file: str, secret: Callable[[str], str]
+) -> None:
+    """It reaches the library with the server, and is shown nowhere; without it the library gets none."""
+    door, token = FakeDoor(), "oca_" + "t" * 40
+    words = ("--key", key_file, "--agent-url", "https://ocore.example.org")
+    ran = ocore("provision", "h", *words, "--agent-token-file", secret(f"{token}\n"), door=door)
+    ocore("provision", "h", *words, door=door)
+    given, without = (call.server for call in door.calls)
+    assert (given.agent_token, without.agent_token) == (token, None)
+    assert given.secrets == (*given.credentials.secrets, token)
+    assert token not in repr(given) + ran.out + ran.err
+
+
 def test_a_key_without_passphrase_asks_nothing(ocore: Ocore, key_file: str) -> None:
     """A passphrase file that is not needed does no harm, either."""
     assert login(ocore, "--key", key_file, "--passphrase-file", "/nonexistent").private_key

@@ -233,6 +233,19 @@ def test_a_unit_is_there_and_runs(unit: dict[str, str], says: str | None) -> Non
     assert why_not(want, StandIn(units={"a.service": unit})) == says
 
 
+STARTED = {**UNIT, "ExecMainStartTimestamp": "Tue 2025-11-25 22:04:43 UTC"}
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(0, None), (1, "unit a.service is older than {}")])
+def test_a_unit_is_newer_than_what_it_reads(tmp_path: Path, seconds: int, says: str | None) -> None:
+    """A program that was started before a file of its was last written works by the older one."""
+    file, at = tmp_path / "token", 1764108283 + seconds
+    file.write_text("x")
+    os.utime(file, (at, at))
+    want = {"kind": "unit", "name": "a.service", "newer_than": [str(file), str(tmp_path / "none")]}
+    assert why_not(want, StandIn(units={"a.service": STARTED})) == (says and says.format(file))
+
+
 CONTAINER = {"Created": 0, "State": "running", "Image": "caddy:2", "Labels": {"sh.ocore.managed": "true", "other": "1"}}
 
 

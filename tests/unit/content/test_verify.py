@@ -21,6 +21,7 @@ def expected(**changes: Any) -> dict[str, Any]:
         "network": "ocore",
         "server_id": "s-1",
         "proxy": {**proxy, **changes.pop("proxy", {})},
+        "agent": {"unit": "ocore-agent.service"},
         **changes,
     }
 
@@ -75,6 +76,7 @@ class StandIn(Server):
         self.stopped = changes.get("stopped", ())
         self.unfinished = changes.get("unfinished", False)
         self.id = changes.get("id", "s-1")
+        self.user = changes.get("user", "61234")
         self.asked = 0
 
     def page(self) -> Answer:
@@ -87,6 +89,10 @@ class StandIn(Server):
     def unit_state(self, name: str) -> str:
         """Return that a unit runs, unless it is given as stopped."""
         return "failed" if name in self.stopped else "active"
+
+    def unit_user(self, name: str) -> str:  # noqa: ARG002 - the real one's shape
+        """Return what is given."""
+        return str(self.user)
 
     def unfinished_packages(self) -> bool:
         """Return what is given."""
@@ -110,6 +116,8 @@ def test_nothing_is_wrong_with_a_server_that_is_well() -> None:
         ({"unfinished": True}, "some packages are only half installed (`dpkg --audit` names them)"),
         ({"stopped": ["docker.service"]}, "the unit docker.service is failed"),
         ({"stopped": ["ocore-proxy.service"]}, "the unit ocore-proxy.service is failed"),
+        ({"stopped": ["ocore-agent.service"]}, "the unit ocore-agent.service is failed"),
+        ({"user": "0"}, "the agent runs as root"),
         ({"id": "none"}, "the marker file names the server none, not s-1"),
         ({"id": "s-2"}, "the marker file names the server s-2, not s-1"),
         ({"answer": Answer(0, "refused")}, "nothing answers on port 80 (refused)"),
@@ -168,6 +176,12 @@ def test_without_a_proxy_nothing_needs_to_answer() -> None:
     """With `none`, port 80 and the image are not looked at."""
     server = StandIn(answer=Answer(0, "refused"), stopped=["ocore-proxy.service"])
     assert wrong_in(ALL, expected(proxy={"kind": "none"}), server) == []
+
+
+def test_without_an_agent_none_needs_to_run() -> None:
+    """Where none is wanted, its unit is not looked at."""
+    server = StandIn(stopped=["ocore-agent.service"], user="0")
+    assert wrong_in(ALL, expected(agent={"unit": ""}), server) == []
 
 
 def test_any_marker_will_do_where_no_id_is_given() -> None:
