@@ -114,9 +114,12 @@ class Settings(BaseSettings):
     )
 
     # What a server is to become: the fields of `ocore.ProvisionOptions`, by the same names
-    proxy: Literal["caddy", "nginx", "none"] = Field("caddy", description="The proxy of servers that name none.")
+    proxy: Literal["caddy", "nginx", "traefik", "none"] = Field(
+        "caddy", description="The proxy of servers that name none."
+    )
     caddy_image: str = Field("", description="Caddy's image; empty: the library's default.")
     nginx_image: str = Field("", description="nginx's image; empty: the library's default.")
+    traefik_image: str = Field("", description="Traefik's image; empty: the library's default.")
     docker_source: Literal["auto", "official", "distribution"] = Field("auto", description="Where Docker comes from.")
     minimum_memory_mb: int = Field(900, ge=0, description="Validation refuses less memory (MiB).")
     minimum_disk_gb: int = Field(10, ge=0, description="Validation refuses less free disk (GiB).")

@@ -151,6 +151,7 @@ class ProvisionOptions:
         docker_source: where Docker comes from; auto: Docker's own repository where the host reaches it.
         minimum_memory_mb: validation refuses less MemTotal (MiB).
         minimum_disk_gb: validation refuses less free space for /var/lib/docker (GiB).
+        traefik_image: likewise.
         lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
         apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
         allow_loopback: whether a server may be this machine itself.
@@ -158,22 +159,23 @@ class ProvisionOptions:
 
     """
 
-    proxy: Literal["caddy", "nginx", "none"] = _option("proxy_kind", "caddy")
+    proxy: Literal["caddy", "nginx", "traefik", "none"] = _option("proxy_kind", "caddy")
     caddy_image: str = _option("proxy_caddy_image", "docker.io/library/caddy:2.10.2")
     nginx_image: str = _option("proxy_nginx_image", "docker.io/library/nginx:1.29.3")
     docker_source: Literal["auto", "official", "distribution"] = _option("docker_source", "auto")
     minimum_memory_mb: int = _option("preflight_minimum_memory_mb", 900)
     minimum_disk_gb: int = _option("preflight_minimum_disk_gb", 10)
     lock_timeout: int = _option("packages_lock_timeout", 300)
+    traefik_image: str = _option("proxy_traefik_image", "docker.io/library/traefik:v3.7.15")
     apt_proxy: str = _option("packages_apt_proxy", "")
     allow_loopback: bool = False
     deny_private: bool = False
 
     def __post_init__(self) -> None:
         """Check every field against its rule."""
-        _check_choice("proxy", self.proxy, ("caddy", "nginx", "none"))
+        _check_choice("proxy", self.proxy, ("caddy", "nginx", "traefik", "none"))
         _check_choice("docker_source", self.docker_source, ("auto", "official", "distribution"))
-        for name in ("caddy_image", "nginx_image"):
+        for name in ("caddy_image", "nginx_image", "traefik_image"):
             if not isinstance(getattr(self, name), str) or not _IMAGE.fullmatch(getattr(self, name)):
                 raise ConfigError(name, "must be an image reference with a tag, such as docker.io/library/caddy:2.10.2")
         for name, most in (("minimum_memory_mb", 2**24), ("minimum_disk_gb", 2**20), ("lock_timeout", 1200)):

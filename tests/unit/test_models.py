@@ -139,6 +139,7 @@ def test_a_server_is_written_as_people_write_it() -> None:
         {"caddy_image": "caddy:latest; id"},
         {"nginx_image": "{{ x }}:1"},
         {"nginx_image": None},
+        {"traefik_image": "traefik"},
         {"minimum_memory_mb": -1},
         {"minimum_disk_gb": 1.5},
         {"lock_timeout": True},
