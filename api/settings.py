@@ -125,6 +125,7 @@ class Settings(BaseSettings):
     minimum_disk_gb: int = Field(10, ge=0, description="Validation refuses less free disk (GiB).")
     lock_timeout: int = Field(300, ge=0, le=1200, description="Seconds to wait for a server's package manager.")
     apt_proxy: str = Field("", description="HTTP proxy for the servers' package sources.")
+    swap_mb: int = Field(0, ge=0, description="Size of a swap file on each server (MiB); 0: none.")
     allow_loopback: bool = Field(False, description="Whether a server may be this machine itself.")
     deny_private: bool = Field(False, description="Whether private networks' addresses are refused.")
 

@@ -28,6 +28,9 @@ _IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,199}:[A-Za-z0-9_][A-Za-z0-9
 _SOCKET: Final = re.compile(r"/[A-Za-z0-9_./@:,+=-]{1,200}")
 _PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
 
+# The largest value of each option that is a number.
+_MOST: Final = {"minimum_memory_mb": 2**24, "minimum_disk_gb": 2**20, "lock_timeout": 1200, "swap_mb": 2**20}
+
 
 def check_password(name: str, value: str | None) -> None:
     """Raise ConfigError where a password, if there is one, breaks the rule."""
@@ -148,12 +151,13 @@ class ProvisionOptions:
         proxy: the reverse proxy.
         caddy_image: its image, pinned by tag and optionally digest.
         nginx_image: likewise.
+        traefik_image: likewise.
         docker_source: where Docker comes from; auto: Docker's own repository where the host reaches it.
         minimum_memory_mb: validation refuses less MemTotal (MiB).
         minimum_disk_gb: validation refuses less free space for /var/lib/docker (GiB).
-        traefik_image: likewise.
         lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
         apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
+        swap_mb: size of a swap file (MiB); 0: none. A server that is a container gets none.
         allow_loopback: whether a server may be this machine itself.
         deny_private: whether addresses of private networks are refused.
 
@@ -162,12 +166,13 @@ class ProvisionOptions:
     proxy: Literal["caddy", "nginx", "traefik", "none"] = _option("proxy_kind", "caddy")
     caddy_image: str = _option("proxy_caddy_image", "docker.io/library/caddy:2.10.2")
     nginx_image: str = _option("proxy_nginx_image", "docker.io/library/nginx:1.29.3")
+    traefik_image: str = _option("proxy_traefik_image", "docker.io/library/traefik:v3.7.15")
     docker_source: Literal["auto", "official", "distribution"] = _option("docker_source", "auto")
     minimum_memory_mb: int = _option("preflight_minimum_memory_mb", 900)
     minimum_disk_gb: int = _option("preflight_minimum_disk_gb", 10)
     lock_timeout: int = _option("packages_lock_timeout", 300)
-    traefik_image: str = _option("proxy_traefik_image", "docker.io/library/traefik:v3.7.15")
     apt_proxy: str = _option("packages_apt_proxy", "")
+    swap_mb: int = _option("swap_mb", 0)
     allow_loopback: bool = False
     deny_private: bool = False
 
@@ -178,7 +183,7 @@ class ProvisionOptions:
         for name in ("caddy_image", "nginx_image", "traefik_image"):
             if not isinstance(getattr(self, name), str) or not _IMAGE.fullmatch(getattr(self, name)):
                 raise ConfigError(name, "must be an image reference with a tag, such as docker.io/library/caddy:2.10.2")
-        for name, most in (("minimum_memory_mb", 2**24), ("minimum_disk_gb", 2**20), ("lock_timeout", 1200)):
+        for name, most in _MOST.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
                 raise ConfigError(name, f"must be a whole number from 0 to {most}")

@@ -53,6 +53,10 @@ options:
     description: The proxy through which packages will come; empty for the one that apt is configured with.
     type: str
     default: ""
+  swap_mb:
+    description: The size of the swap file that is asked for, in MiB; a warning tells where there will be none.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -115,6 +119,7 @@ OPTIONS: Dict[str, Any] = {
     "ports": {"type": "list", "elements": "int", "default": []},
     "server_id": {"type": "str", "default": ""},
     "apt_proxy": {"type": "str", "default": ""},
+    "swap_mb": {"type": "int", "default": 0},
 }
 
 
@@ -178,6 +183,13 @@ def check_clock(skew: float, maximum: int) -> List[Finding]:
     how = f"{abs(skew):.0f} s {'fast' if skew > 0 else 'slow'}"
     message = f"The clock is {how}; turn on time synchronisation (`timedatectl set-ntp true`)."
     return [Finding("clock_skewed", message)]
+
+
+def warn_of_swap(facts: Dict[str, Any], swap_mb: int) -> List[str]:
+    """Say that a container gets no swap file."""
+    if not swap_mb or not facts.get("container"):
+        return []
+    return [f"The server is a container ({facts['container']}): swap is its machine's affair, and it gets none."]
 
 
 # --- ports ------------------------------------------------------------------------------------------------------------
@@ -271,6 +283,7 @@ def examine(options: Dict[str, Any]) -> Tuple[List[Finding], List[str]]:
     sources = package_sources(options["apt_proxy"])
     blocked, warnings = check_sources(sources, unreachable(sources))
     warnings += [f"The package manager is busy; provisioning will wait: {who}" for who in busy()]
+    warnings += warn_of_swap(facts, options["swap_mb"])
     if Path(REBOOT).exists():
         warnings.append("The server waits for a reboot, which oCore does not do.")
     return findings + blocked, warnings

@@ -22,7 +22,7 @@ options:
         stays as well, and tells of that and nothing else.
     type: list
     elements: str
-    choices: [unit, container, network, image, package, json, file, directory, manifest]
+    choices: [unit, container, network, image, package, json, file, swapfile, directory, manifest]
     required: true
   lock_timeout:
     description: How many seconds to wait for apt's lock.

@@ -16,7 +16,7 @@ options:
     description: The steps whose results are checked.
     type: list
     elements: str
-    choices: [packages, docker, runtime, proxy]
+    choices: [packages, swap, docker, runtime, proxy]
     required: true
   docker_minimum_version:
     description: The oldest version of Docker that will do.
@@ -40,6 +40,10 @@ options:
         the C(command) that a throw-away container of this image runs.
     type: dict
     required: true
+  swap:
+    description: The unit whose swap file must be in use; empty for none.
+    type: str
+    default: ""
   patience:
     description: For how many seconds what is wrong may get right by itself.
     type: int
@@ -74,6 +78,7 @@ OPTIONS = {
     "network": {"type": "str", "required": True},
     "server_id": {"type": "str", "default": ""},
     "proxy": {"type": "dict", "required": True},
+    "swap": {"type": "str", "default": ""},
     "patience": {"type": "int", "default": 20},
 }
 

@@ -72,6 +72,11 @@ def packages(_expected: Expected, server: Server) -> List[str]:
     return ["some packages are only half installed (`dpkg --audit` names them)"] if server.unfinished_packages() else []
 
 
+def swap(expected: Expected, server: Server) -> List[str]:
+    """Check that the swap file is in use."""
+    return _unit(expected["swap"], server) if expected["swap"] else []
+
+
 def docker(expected: Expected, server: Server) -> List[str]:
     """Check that Docker runs, in a good version, and works by its configuration (and not only that it is written)."""
     version = str((server.docker.get("/version") or {}).get("Version", ""))
@@ -156,6 +161,7 @@ def _message(answer: Any, status: int) -> str:
 
 CHECKS: Dict[str, Callable[[Expected, Server], List[str]]] = {
     "packages": packages,
+    "swap": swap,
     "docker": docker,
     "runtime": runtime,
     "proxy": proxy,

@@ -6,6 +6,7 @@ A condition is a dictionary with a `kind` and what that kind needs; what is in b
     dpkg_at_rest                                            dpkg left no package half done
     file           path content|sha256 [owner group mode]   it is a regular file with this very content
     directory      path [owner group mode]
+    swapfile       path size_mb [owner group mode]          it is a regular file of this size, made for swapping
     json           path contains                            it contains these values, at any depth
     unit           name [active enabled path]               systemd has it, from that file
     docker         at_least [info newer_than]               the running daemon's version, and what /info contains
@@ -26,24 +27,25 @@ from __future__ import annotations
 import grp
 import hashlib
 import json
+import os
 import pwd
 import socket
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from ansible.module_utils.ocore_docker import DockerUnavailable
 from ansible.module_utils.ocore_reading import Host
 from ansible.module_utils.ocore_text import MAX_FILE_BYTES, read_bytes
 from ansible.module_utils.ocore_versions import at_least
 
-if TYPE_CHECKING:
-    import os
-
 Condition = Dict[str, Any]
 Check = Callable[[Host, Condition], Optional[str]]
 
 PORT_SECONDS = 2.0
+MIB = 1024**2
+# At the end of the file's first page.
+SWAP_SIGNATURE = b"SWAPSPACE2"
 MAX_NAMES = 5
 
 
@@ -119,6 +121,20 @@ def _directory(_host: Host, want: Condition) -> Optional[str]:
         return f"directory {path} is not there"
     if not stat.S_ISDIR(found.st_mode):
         return f"{path} is no directory"
+    return _ownership(path, found, want)
+
+
+def _swapfile(_host: Host, want: Condition) -> Optional[str]:
+    path = Path(want["path"])
+    found = _lstat(path)
+    if found is None:
+        return f"swap file {path} is not there"
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path} is no regular file"
+    if found.st_size != int(want["size_mb"]) * MIB:
+        return f"swap file {path} has {found.st_size // MIB} MB, not {want['size_mb']}"
+    if not read_bytes(str(path), os.sysconf("SC_PAGE_SIZE")).endswith(SWAP_SIGNATURE):
+        return f"{path} was not made for swapping"
     return _ownership(path, found, want)
 
 
@@ -258,6 +274,7 @@ KINDS: Dict[str, Check] = {
     "dpkg_at_rest": _dpkg_at_rest,
     "file": _file,
     "directory": _directory,
+    "swapfile": _swapfile,
     "json": _json,
     "unit": _unit,
     "docker": _docker,

@@ -20,6 +20,7 @@ def expected(**changes: Any) -> dict[str, Any]:
         "docker_info": {"LiveRestoreEnabled": True},
         "network": "ocore",
         "server_id": "s-1",
+        "swap": "",
         "proxy": {**proxy, **changes.pop("proxy", {})},
         **changes,
     }
