@@ -126,6 +126,8 @@ class Settings(BaseSettings):
     lock_timeout: int = Field(300, ge=0, le=1200, description="Seconds to wait for a server's package manager.")
     apt_proxy: str = Field("", description="HTTP proxy for the servers' package sources.")
     swap_mb: int = Field(0, ge=0, description="Size of a swap file on each server (MiB); 0: none.")
+    security: bool = Field(False, description="Firewall, fail2ban and unattended upgrades on each server.")
+    security_ports: str = Field("", description="More TCP ports that the firewall leaves open, separated by commas.")
     allow_loopback: bool = Field(False, description="Whether a server may be this machine itself.")
     deny_private: bool = Field(False, description="Whether private networks' addresses are refused.")
 

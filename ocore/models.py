@@ -28,6 +28,7 @@ _IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,199}:[A-Za-z0-9_][A-Za-z0-9
 _SOCKET: Final = re.compile(r"/[A-Za-z0-9_./@:,+=-]{1,200}")
 _PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
 
+_MAX_PORT: Final = 65535
 # The largest value of each option that is a number.
 _MOST: Final = {"minimum_memory_mb": 2**24, "minimum_disk_gb": 2**20, "lock_timeout": 1200, "swap_mb": 2**20}
 
@@ -48,6 +49,13 @@ def check_password(name: str, value: str | None) -> None:
 
 def _is_socket(path: str) -> bool:
     return bool(_SOCKET.fullmatch(path)) and Path(path).is_socket()
+
+
+def _are_ports(value: object) -> bool:
+    """Tell whether a value is ports separated by commas."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", value):
+        return False
+    return all(0 < int(port) <= _MAX_PORT for port in value.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,8 @@ class ProvisionOptions:
         lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
         apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
         swap_mb: size of a swap file (MiB); 0: none. A server that is a container gets none.
+        security: firewall, fail2ban and unattended upgrades; SSH's port in use always stays open.
+        security_ports: more TCP ports to leave open with it, separated by commas.
         allow_loopback: whether a server may be this machine itself.
         deny_private: whether addresses of private networks are refused.
 
@@ -173,6 +183,8 @@ class ProvisionOptions:
     lock_timeout: int = _option("packages_lock_timeout", 300)
     apt_proxy: str = _option("packages_apt_proxy", "")
     swap_mb: int = _option("swap_mb", 0)
+    security: bool = _option("security_enabled", default=False)
+    security_ports: str = _option("security_ports", "")
     allow_loopback: bool = False
     deny_private: bool = False
 
@@ -189,6 +201,10 @@ class ProvisionOptions:
                 raise ConfigError(name, f"must be a whole number from 0 to {most}")
         if self.apt_proxy and not _PROXY_URL.fullmatch(self.apt_proxy):
             raise ConfigError("apt_proxy", "must look like http://HOST:PORT")
+        if not isinstance(self.security, bool):
+            raise ConfigError("security", "must be true or false")
+        if self.security_ports != "" and not _are_ports(self.security_ports):
+            raise ConfigError("security_ports", "must be ports separated by commas, such as 8080,9000")
 
     @property
     def reach(self) -> address.Reach:

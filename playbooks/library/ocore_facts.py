@@ -35,6 +35,7 @@ from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
 from ansible.module_utils.ocore_manifest import ManifestError, find, load
 from ansible.module_utils.ocore_marker import server_id
 from ansible.module_utils.ocore_packages import installed_packages
+from ansible.module_utils.ocore_ssh import ssh_facts
 from ansible.module_utils.ocore_system import hardware_facts, os_facts
 from ansible.module_utils.ocore_text import plain
 
@@ -80,6 +81,7 @@ def gather() -> Dict[str, Any]:
     """Return all facts."""
     facts: Dict[str, Any] = {"python_version": platform.python_version(), "server_id": server_id()}
     facts.update(os_facts())
+    facts.update(ssh_facts())
     facts.update(hardware_facts(DOCKER_DATA))
     facts.update(docker_facts(DockerSocket()))
     packages = installed_packages()

@@ -8,7 +8,8 @@ A condition is a dictionary with a `kind` and what that kind needs; what is in b
     directory      path [owner group mode]
     swapfile       path size_mb [owner group mode]          it is a regular file of this size, made for swapping
     json           path contains                            it contains these values, at any depth
-    unit           name [active enabled path]               systemd has it, from that file
+    unit           name [active enabled path newer_than]    systemd has it, from that file
+    nftables       table path                               the kernel has of this table what that file makes
     docker         at_least [info newer_than]               the running daemon's version, and what /info contains
     network        name [labels]                            of Docker
     container      name [image labels newer_than]           of Docker; it runs, from that image
@@ -34,8 +35,9 @@ import stat
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
+from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_docker import DockerUnavailable
-from ansible.module_utils.ocore_reading import Host
+from ansible.module_utils.ocore_reading import Host, parse_timestamp
 from ansible.module_utils.ocore_text import MAX_FILE_BYTES, read_bytes
 from ansible.module_utils.ocore_versions import at_least
 
@@ -43,6 +45,7 @@ Condition = Dict[str, Any]
 Check = Callable[[Host, Condition], Optional[str]]
 
 PORT_SECONDS = 2.0
+NFT_LIST = ("nft", "--stateless", "list", "table")
 MIB = 1024**2
 # At the end of the file's first page.
 SWAP_SIGNATURE = b"SWAPSPACE2"
@@ -198,7 +201,19 @@ def _unit(host: Host, want: Condition) -> Optional[str]:
         return f"unit {name} is {enabled or 'not enabled'}"
     if want.get("path", path) != path:
         return f"unit {name} comes from {path}, not from {want['path']}"
-    return None
+    if "newer_than" not in want:
+        return None
+    return _older(f"unit {name}", parse_timestamp(unit.get("ActiveEnterTimestamp", "")), want)
+
+
+def _nftables(_host: Host, want: Condition) -> Optional[str]:
+    """Let nft itself say what the file makes, in a network of its own, and compare: it writes rules in its own way."""
+    table, path = want["table"], want["path"]
+    found = output([*NFT_LIST, *table.split()])
+    if not found:
+        return f"the firewall's table {table} is not there"
+    wanted = output(["unshare", "--net", "sh", "-c", f'nft --file "$0" && {" ".join(NFT_LIST)} {table}', path])
+    return None if found == wanted else f"the firewall's table {table} is not what {path} makes"
 
 
 # --- Docker ---------------------------------------------------------------------------------------------------------
@@ -277,6 +292,7 @@ KINDS: Dict[str, Check] = {
     "swapfile": _swapfile,
     "json": _json,
     "unit": _unit,
+    "nftables": _nftables,
     "docker": _docker,
     "network": _network,
     "container": _container,

@@ -10,7 +10,7 @@ from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_docker import DockerSocket
 from ansible.module_utils.ocore_packages import installed_packages, unfinished_packages
 
-UNIT_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,FragmentPath"
+UNIT_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,ActiveEnterTimestamp"
 
 
 class Host:
@@ -36,7 +36,9 @@ class Host:
         """Return the properties of each unit, by its name."""
         if not self._units:
             return {}
-        return parse_units(output(["systemctl", "show", f"--property={UNIT_PROPERTIES}", "--", *self._units]))
+        return parse_units(
+            output(["env", "TZ=UTC", "systemctl", "show", f"--property={UNIT_PROPERTIES}", "--", *self._units])
+        )
 
     @cached_property
     def docker_info(self) -> Dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REAL = "/usr/lib/hostile/python3"
 HERE = "/etc/hostile"
-STEPS = ("detect", "preflight", "packages", "swap", "docker", "runtime", "proxy", "verify")
+STEPS = ("detect", "preflight", "packages", "swap", "security", "docker", "runtime", "proxy", "verify")
 
 
 def read(name: str) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 STEPS = [step.name for step in ocore.STEPS]
 # What is off by default.
-OPTIONAL = ("swap",)
+OPTIONAL = ("swap", "security")
 
 
 def test_a_server_becomes_active_by_itself(service: Service) -> None:

@@ -56,6 +56,7 @@ def test_due_steps_run_and_the_others_are_unchanged() -> None:
     assert statuses(result) == dict.fromkeys(("connect", "privileges", "detect", "preflight"), "success") | {
         "packages": "unchanged",
         "swap": "unchanged",
+        "security": "unchanged",
         "docker": "success",
         "runtime": "unchanged",
         "proxy": "unchanged",

@@ -21,6 +21,7 @@ def expected(**changes: Any) -> dict[str, Any]:
         "network": "ocore",
         "server_id": "s-1",
         "swap": "",
+        "ssh_ports": [],
         "proxy": {**proxy, **changes.pop("proxy", {})},
         **changes,
     }
