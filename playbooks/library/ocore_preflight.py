@@ -248,7 +248,7 @@ def check_ports(ports: Sequence[int], found: Sequence[Listener], containers: Seq
 def check_sources(sources: Sequence[Address], silent: Dict[Address, str]) -> Tuple[List[Finding], List[str]]:
     """Check that a package source answers; that only some do is a warning."""
     if not sources:
-        return [], ["apt is configured with no package source on the network."]
+        return [], ["The package manager is configured with no package source on the network."]
     said = ", ".join(f"{host}:{port} ({why})" for (host, port), why in sorted(silent.items()))
     if len(silent) == len(sources):
         message = f"No package source answers: {said}; open the way to it, or name a proxy (packages_apt_proxy)."

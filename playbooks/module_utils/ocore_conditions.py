@@ -3,7 +3,7 @@
 A condition is a dictionary with a `kind` and what that kind needs; what is in brackets may be left out.
 
     package        name                                     it is wholly installed
-    dpkg_at_rest                                            dpkg left no package half done
+    packages_at_rest                                        the package manager left no package half done
     file           path content|sha256 [owner group mode]   it is a regular file with this very content
     directory      path [owner group mode]
     swapfile       path size_mb [owner group mode]          it is a regular file of this size, made for swapping
@@ -100,8 +100,8 @@ def _package(host: Host, want: Condition) -> Optional[str]:
     return None if want["name"] in host.packages else f"package {want['name']} is not installed"
 
 
-def _dpkg_at_rest(host: Host, _want: Condition) -> Optional[str]:
-    return f"dpkg was interrupted: {', '.join(host.unfinished[:MAX_NAMES])}" if host.unfinished else None
+def _packages_at_rest(host: Host, _want: Condition) -> Optional[str]:
+    return f"the package manager was interrupted: {', '.join(host.unfinished[:MAX_NAMES])}" if host.unfinished else None
 
 
 def _file(_host: Host, want: Condition) -> Optional[str]:
@@ -286,7 +286,7 @@ def _absent(host: Host, want: Condition) -> Optional[str]:
 
 KINDS: Dict[str, Check] = {
     "package": _package,
-    "dpkg_at_rest": _dpkg_at_rest,
+    "packages_at_rest": _packages_at_rest,
     "file": _file,
     "directory": _directory,
     "swapfile": _swapfile,

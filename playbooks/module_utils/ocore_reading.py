@@ -28,7 +28,7 @@ class Host:
 
     @cached_property
     def unfinished(self) -> List[str]:
-        """Return the packages that dpkg left half done."""
+        """Return the packages that were left half done."""
         return unfinished_packages()
 
     @cached_property

@@ -18,7 +18,7 @@ Want = Dict[str, Any]
 Recorder = Callable[[Want, Optional[Entry], Present], Optional[Entry]]
 
 DOCKER_STEP = "docker"
-ENGINES = ("docker-ce", "docker.io")
+ENGINES = ("docker-ce", "docker.io", "docker")
 # What Docker makes when it runs, and no package owns.
 DOCKER_DIRECTORIES = ("/etc/cni", "/etc/cni/net.d")
 # How many contents of a file are remembered as ours.

@@ -162,7 +162,7 @@ def test_a_second_run_changes_nothing(host: Host) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        "nft flush chain inet ocore input",
+        "nft flush chain inet ocore forward",
         f"nft insert rule inet ocore input tcp dport {OWN} accept",
         "nft delete table inet ocore",
         f"sed -i 's/tcp dport {{/tcp dport {{ {OWN},/' {FILES[0]}",
