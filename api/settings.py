@@ -217,9 +217,12 @@ class Settings(BaseSettings):
     )
 
     # What a server is to become: the fields of `ocore.ProvisionOptions`, by the same names
-    proxy: Literal["caddy", "nginx", "none"] = Field("caddy", description="The proxy of servers that name none.")
+    proxy: Literal["caddy", "nginx", "traefik", "none"] = Field(
+        "caddy", description="The proxy of servers that name none."
+    )
     caddy_image: str = Field("", description="Caddy's image; empty: the library's default.")
     nginx_image: str = Field("", description="nginx's image; empty: the library's default.")
+    traefik_image: str = Field("", description="Traefik's image; empty: the library's default.")
     docker_source: Literal["auto", "official", "distribution"] = Field("auto", description="Where Docker comes from.")
     minimum_memory_mb: int = Field(900, ge=0, description="Validation refuses less memory (MiB).")
     minimum_disk_gb: int = Field(10, ge=0, description="Validation refuses less free disk (GiB).")
@@ -229,6 +232,9 @@ class Settings(BaseSettings):
     )
     agent_interval: int = Field(30, ge=10, le=3600, description="Seconds between two heartbeats of an agent.")
     apt_proxy: str = Field("", description="HTTP proxy for the servers' package sources.")
+    swap_mb: int = Field(0, ge=0, description="Size of a swap file on each server (MiB); 0: none.")
+    security: bool = Field(False, description="Firewall, fail2ban and unattended upgrades on each server.")
+    security_ports: str = Field("", description="More TCP ports that the firewall leaves open, separated by commas.")
     allow_loopback: bool = Field(False, description="Whether a server may be this machine itself.")
     deny_private: bool = Field(False, description="Whether private networks' addresses are refused.")
 

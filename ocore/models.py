@@ -33,6 +33,10 @@ MIN_INTERVAL: Final = 10
 MAX_INTERVAL: Final = 3600
 _PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
 
+_MAX_PORT: Final = 65535
+# The largest value of each option that is a number.
+_MOST: Final = {"minimum_memory_mb": 2**24, "minimum_disk_gb": 2**20, "lock_timeout": 1200, "swap_mb": 2**20}
+
 
 def check_password(name: str, value: str | None) -> None:
     """Raise ConfigError where a password, if there is one, breaks the rule."""
@@ -50,6 +54,13 @@ def check_password(name: str, value: str | None) -> None:
 
 def _is_socket(path: str) -> bool:
     return bool(_SOCKET.fullmatch(path)) and Path(path).is_socket()
+
+
+def _are_ports(value: object) -> bool:
+    """Tell whether a value is ports separated by commas."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", value):
+        return False
+    return all(0 < int(port) <= _MAX_PORT for port in value.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +173,15 @@ class ProvisionOptions:
         proxy: the reverse proxy.
         caddy_image: its image, pinned by tag and optionally digest.
         nginx_image: likewise.
+        traefik_image: likewise.
         docker_source: where Docker comes from; auto: Docker's own repository where the host reaches it.
         minimum_memory_mb: validation refuses less MemTotal (MiB).
         minimum_disk_gb: validation refuses less free space for /var/lib/docker (GiB).
         lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
         apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
+        swap_mb: size of a swap file (MiB); 0: none. A server that is a container gets none.
+        security: firewall, fail2ban and unattended upgrades; SSH's port in use always stays open.
+        security_ports: more TCP ports to leave open with it, separated by commas.
         agent_url: address of the service, as the server reaches it, for the agent to post to; empty: no agent.
         agent_interval: seconds between two of the agent's heartbeats.
         allow_loopback: whether a server may be this machine itself.
@@ -174,14 +189,18 @@ class ProvisionOptions:
 
     """
 
-    proxy: Literal["caddy", "nginx", "none"] = _option("proxy_kind", "caddy")
+    proxy: Literal["caddy", "nginx", "traefik", "none"] = _option("proxy_kind", "caddy")
     caddy_image: str = _option("proxy_caddy_image", "docker.io/library/caddy:2.10.2")
     nginx_image: str = _option("proxy_nginx_image", "docker.io/library/nginx:1.29.3")
+    traefik_image: str = _option("proxy_traefik_image", "docker.io/library/traefik:v3.7.15")
     docker_source: Literal["auto", "official", "distribution"] = _option("docker_source", "auto")
     minimum_memory_mb: int = _option("preflight_minimum_memory_mb", 900)
     minimum_disk_gb: int = _option("preflight_minimum_disk_gb", 10)
     lock_timeout: int = _option("packages_lock_timeout", 300)
     apt_proxy: str = _option("packages_apt_proxy", "")
+    swap_mb: int = _option("swap_mb", 0)
+    security: bool = _option("security_enabled", default=False)
+    security_ports: str = _option("security_ports", "")
     agent_url: str = _option("agent_url", "")
     agent_interval: int = _option("agent_interval", 30)
     allow_loopback: bool = False
@@ -189,12 +208,12 @@ class ProvisionOptions:
 
     def __post_init__(self) -> None:
         """Check every field against its rule."""
-        _check_choice("proxy", self.proxy, ("caddy", "nginx", "none"))
+        _check_choice("proxy", self.proxy, ("caddy", "nginx", "traefik", "none"))
         _check_choice("docker_source", self.docker_source, ("auto", "official", "distribution"))
-        for name in ("caddy_image", "nginx_image"):
+        for name in ("caddy_image", "nginx_image", "traefik_image"):
             if not isinstance(getattr(self, name), str) or not _IMAGE.fullmatch(getattr(self, name)):
                 raise ConfigError(name, "must be an image reference with a tag, such as docker.io/library/caddy:2.10.2")
-        for name, most in (("minimum_memory_mb", 2**24), ("minimum_disk_gb", 2**20), ("lock_timeout", 1200)):
+        for name, most in _MOST.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
                 raise ConfigError(name, f"must be a whole number from 0 to {most}")
@@ -205,6 +224,10 @@ class ProvisionOptions:
             raise ConfigError("agent_interval", f"must be a whole number from {MIN_INTERVAL} to {MAX_INTERVAL}")
         if self.apt_proxy and not _PROXY_URL.fullmatch(self.apt_proxy):
             raise ConfigError("apt_proxy", "must look like http://HOST:PORT")
+        if not isinstance(self.security, bool):
+            raise ConfigError("security", "must be true or false")
+        if self.security_ports != "" and not _are_ports(self.security_ports):
+            raise ConfigError("security_ports", "must be ports separated by commas, such as 8080,9000")
 
     @property
     def reach(self) -> address.Reach:

@@ -29,7 +29,7 @@ class Step:
     validates: bool = False
 
 
-_ALL_CHANGES: Final = ("packages", "docker", "runtime", "proxy", "agent")
+_ALL_CHANGES: Final = ("packages", "swap", "security", "docker", "runtime", "proxy", "agent")
 STEPS: Final = (
     Step("connect", "resolve, connect, check the host key, log in", 60, validates=True),
     Step("privileges", "become root, by sudo where the user is another", 60, validates=True),
@@ -37,6 +37,8 @@ STEPS: Final = (
     Step("detect", "read the hardware and the operating system", 1200, validates=True),
     Step("preflight", "check what the server must have, before anything is changed", 180, validates=True),
     Step("packages", "install the base packages", 1500),
+    Step("swap", "make a swap file, where one is asked for", 600),
+    Step("security", "close the server, where that is asked for", 900),
     Step("docker", "install and configure Docker", 1500, needs=("packages",)),
     Step("runtime", "make the directories, the network and the marker file", 300, needs=("docker",)),
     Step("proxy", "run the reverse proxy", 900, needs=("runtime",)),

@@ -88,7 +88,7 @@ EntityTags = Annotated[str | None, WithJsonSchema({"type": "string", "format": "
 PlainText = Annotated[str, AfterValidator(_plain)]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_plain)]
 AuthMethod = Literal["key", "password"]
-ProxyType = Literal["caddy", "nginx", "none"]
+ProxyType = Literal["caddy", "nginx", "traefik", "none"]
 # The service checks them: it knows which ones go with the kind of run.
 ChosenStep = Annotated[
     str, WithJsonSchema({"type": "string", "enum": [step.name for step in ocore.STEPS if not step.validates]})

@@ -34,13 +34,15 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
 from ansible.module_utils.ocore_manifest import ManifestError, find, load
 from ansible.module_utils.ocore_marker import server_id
-from ansible.module_utils.ocore_packages import installed_packages
+from ansible.module_utils.ocore_packages import installed_packages, manager
+from ansible.module_utils.ocore_ssh import ssh_facts
 from ansible.module_utils.ocore_system import hardware_facts, os_facts
 from ansible.module_utils.ocore_text import plain
 
 DOCKER_DATA = "/var/lib/docker"
-DOCKER_PACKAGES = ("docker-ce", "docker.io")
-DOCKER_REPOSITORY = {"kind": "file", "path": "/etc/apt/sources.list.d/docker.sources"}
+# By package manager, for Debian has a `docker` that is another program.
+DOCKER_PACKAGES = {"apt": ("docker-ce", "docker.io"), "dnf": ("docker-ce", "docker")}
+DOCKER_REPOSITORIES = ("/etc/apt/sources.list.d/docker.sources", "/etc/yum.repos.d/ocore-docker.repo")
 OURS = quote(json.dumps({"label": ["sh.ocore.managed=true"]}))
 NO_DOCKER = {"docker_version": None, "containers_running": 0, "own_disk_bytes": 0}
 
@@ -71,7 +73,8 @@ def docker_facts(docker: DockerSocket) -> Dict[str, Any]:
 def docker_repository_ours() -> bool:
     """Tell whether it was us who added Docker's own repository."""
     try:
-        return find(load(), DOCKER_REPOSITORY) is not None
+        manifest = load()
+        return any(find(manifest, {"kind": "file", "path": path}) for path in DOCKER_REPOSITORIES)
     except (ManifestError, OSError):
         return False
 
@@ -80,10 +83,13 @@ def gather() -> Dict[str, Any]:
     """Return all facts."""
     facts: Dict[str, Any] = {"python_version": platform.python_version(), "server_id": server_id()}
     facts.update(os_facts())
+    facts.update(ssh_facts())
     facts.update(hardware_facts(DOCKER_DATA))
     facts.update(docker_facts(DockerSocket()))
     packages = installed_packages()
-    facts["docker_package"] = next((name for name in DOCKER_PACKAGES if name in packages), None)
+    facts["package_manager"] = manager()
+    known = DOCKER_PACKAGES.get(facts["package_manager"], ())
+    facts["docker_package"] = next((name for name in known if name in packages), None)
     facts["docker_repository_ours"] = docker_repository_ours()
     return facts
 

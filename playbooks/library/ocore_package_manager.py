@@ -5,9 +5,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ocore_package_manager
-short_description: Say whether apt and dpkg are free, and what they know of some packages
+short_description: Say whether the package manager is free, and what they know of some packages
 description:
-  - Names the processes that hold the locks of apt and dpkg. Changes nothing.
+  - Names the processes that hold the locks of apt and dpkg, or of dnf and rpm. Changes nothing.
   - While cloud-init runs, the package manager counts as busy, because cloud-init installs packages as it goes.
   - Meant for a task with C(until); when its retries are used up, C(msg) is the failure's text.
 author: oCore
@@ -36,7 +36,7 @@ busy:
   elements: str
   sample: ["apt-get (process 4711) holds /var/lib/dpkg/lock-frontend"]
 unfinished:
-  description: The packages that an interrupted dpkg left half done; empty while the package manager is busy.
+  description: The packages that an interrupted package manager left half done; empty while the package manager is busy.
   returned: always
   type: list
   elements: str
@@ -61,14 +61,18 @@ can_simulate:
   type: bool
 """
 
-from typing import Dict
+from typing import Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_package_locks import busy
-from ansible.module_utils.ocore_packages import installed_packages, unfinished_packages
+from ansible.module_utils.ocore_packages import installed_packages, manager, unfinished_packages
 from ansible.module_utils.ocore_text import plain
 from ansible.module_utils.ocore_versions import upstream
+
+REPOQUERY = ["dnf", "--quiet", "repoquery", "--latest-limit=1", "--queryformat", "%{name}\t%{version}\n"]
+# dnf fetches its lists first, where they are old.
+REPOQUERY_SECONDS = 120
 
 
 def parse_policy(text: str) -> Dict[str, str]:
@@ -84,14 +88,39 @@ def parse_policy(text: str) -> Dict[str, str]:
     return versions
 
 
+def parse_repoquery(text: str) -> Dict[str, str]:
+    """Return the version of each package that dnf knows."""
+    fields = (line.split("\t") for line in text.splitlines())
+    return {one[0]: upstream(one[1]) for one in fields if len(one) == 2}  # noqa: PLR2004 - name and version
+
+
+def known_versions(names: List[str], installed: Dict[str, str]) -> Dict[str, str]:
+    """Return for each package the version that is installed, or else would be."""
+    if not names:
+        return {}
+    if manager() != "dnf":
+        return parse_policy(output(["apt-cache", "policy", "--", *names]))
+    found = {name: upstream(installed[name]) for name in names if name in installed}
+    missing = [name for name in names if name not in found]
+    if missing:
+        found.update(parse_repoquery(output([*REPOQUERY, *missing], REPOQUERY_SECONDS)))
+    return found
+
+
+def can_simulate(names: List[str], known: Dict[str, str], installed: Dict[str, str], unfinished: List[str]) -> bool:
+    """Tell whether the package manager can be asked what it would do."""
+    ready = manager() == "dnf" or "python3-apt" in installed
+    return ready and not unfinished and not set(names).difference(known)
+
+
 def main() -> None:
     """Answer one call."""
     module = AnsibleModule(
         argument_spec={"names": {"type": "list", "elements": "str", "default": []}}, supports_check_mode=True
     )
     names = module.params["names"]
-    known = parse_policy(output(["apt-cache", "policy", "--", *names])) if names else {}
     installed = installed_packages()
+    known = known_versions(names, installed)
     holders = busy()
     unfinished = [] if holders else [plain(name) for name in unfinished_packages()]
     answer = {
@@ -100,7 +129,7 @@ def main() -> None:
         "missing": [name for name in names if name not in installed],
         "unknown": [name for name in names if name not in known],
         "versions": {name: plain(known.get(name, "")) for name in names},
-        "can_simulate": "python3-apt" in installed and not unfinished and not set(names).difference(known),
+        "can_simulate": can_simulate(names, known, installed, unfinished),
     }
     if holders:
         who = "; ".join(holders)

@@ -53,6 +53,10 @@ options:
     description: The proxy through which packages will come; empty for the one that apt is configured with.
     type: str
     default: ""
+  swap_mb:
+    description: The size of the swap file that is asked for, in MiB; a warning tells where there will be none.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -115,6 +119,7 @@ OPTIONS: Dict[str, Any] = {
     "ports": {"type": "list", "elements": "int", "default": []},
     "server_id": {"type": "str", "default": ""},
     "apt_proxy": {"type": "str", "default": ""},
+    "swap_mb": {"type": "int", "default": 0},
 }
 
 
@@ -180,6 +185,13 @@ def check_clock(skew: float, maximum: int) -> List[Finding]:
     return [Finding("clock_skewed", message)]
 
 
+def warn_of_swap(facts: Dict[str, Any], swap_mb: int) -> List[str]:
+    """Say that a container gets no swap file."""
+    if not swap_mb or not facts.get("container"):
+        return []
+    return [f"The server is a container ({facts['container']}): swap is its machine's affair, and it gets none."]
+
+
 # --- ports ------------------------------------------------------------------------------------------------------------
 
 
@@ -236,7 +248,7 @@ def check_ports(ports: Sequence[int], found: Sequence[Listener], containers: Seq
 def check_sources(sources: Sequence[Address], silent: Dict[Address, str]) -> Tuple[List[Finding], List[str]]:
     """Check that a package source answers; that only some do is a warning."""
     if not sources:
-        return [], ["apt is configured with no package source on the network."]
+        return [], ["The package manager is configured with no package source on the network."]
     said = ", ".join(f"{host}:{port} ({why})" for (host, port), why in sorted(silent.items()))
     if len(silent) == len(sources):
         message = f"No package source answers: {said}; open the way to it, or name a proxy (packages_apt_proxy)."
@@ -271,6 +283,7 @@ def examine(options: Dict[str, Any]) -> Tuple[List[Finding], List[str]]:
     sources = package_sources(options["apt_proxy"])
     blocked, warnings = check_sources(sources, unreachable(sources))
     warnings += [f"The package manager is busy; provisioning will wait: {who}" for who in busy()]
+    warnings += warn_of_swap(facts, options["swap_mb"])
     if Path(REBOOT).exists():
         warnings.append("The server waits for a reboot, which oCore does not do.")
     return findings + blocked, warnings

@@ -22,7 +22,7 @@ options:
         stays as well, and tells of that and nothing else.
     type: list
     elements: str
-    choices: [unit, container, network, image, package, json, file, directory, manifest]
+    choices: [unit, container, network, image, package, json, file, swapfile, directory, manifest]
     required: true
   lock_timeout:
     description: How many seconds to wait for apt's lock.
@@ -109,6 +109,7 @@ FIRST_IN_DOCKER = "container"
 Report = Tuple[List[str], List[str]]
 
 MAX_SUMMARY = 2000
+LEFT_TO_DNF = "here oCore leaves packages where they are; `dnf remove` tells who else needs them"
 START_SECONDS = 60
 # Stopping a container that is to be removed may take a while.
 DOCKER_SECONDS = 60.0
@@ -152,6 +153,8 @@ def choose_packages(undo: Undo) -> Choice:
     recorded = [entry for entry in of_kind(undo.manifest, "package") if entry["name"] in there]
     if not recorded:
         return Choice(set(), {})
+    if not undo.present.has_apt():
+        return Choice(set(), {entry["name"]: LEFT_TO_DNF for entry in recorded})
     use = use_of_docker(undo) if any(map(is_dockers, recorded)) else ""
     installed = Installed(there, apt.automatic(), apt.recommends(), apt.depends())
     return choose(undo.manifest, installed, use, apt.would_remove)
@@ -167,7 +170,7 @@ def repair_packages(undo: Undo, lock_timeout: int) -> List[str]:
 
     Returns what went wrong; apt says of no package then that it could go, and all of them stay.
     """
-    if not needed_output(["dpkg", "--audit"]).strip():
+    if not undo.present.has_apt() or not needed_output(["dpkg", "--audit"]).strip():
         return []
     repair = apt_get(lock_timeout, "install", "--fix-broken", "--no-remove", "--no-install-recommends")
     try:

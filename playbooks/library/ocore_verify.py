@@ -16,7 +16,7 @@ options:
     description: The steps whose results are checked.
     type: list
     elements: str
-    choices: [packages, docker, runtime, proxy, agent]
+    choices: [packages, swap, security, docker, runtime, proxy, agent]
     required: true
   docker_minimum_version:
     description: The oldest version of Docker that will do.
@@ -44,6 +44,15 @@ options:
     description: The agent, with its C(unit); an empty one means that none is wanted.
     type: dict
     default: {unit: ""}
+  swap:
+    description: The unit whose swap file must be in use; empty for none.
+    type: str
+    default: ""
+  ssh_ports:
+    description: The ports of SSH that the firewall must leave open; empty where there is no firewall of ours.
+    type: list
+    elements: int
+    default: []
   patience:
     description: For how many seconds what is wrong may get right by itself.
     type: int
@@ -79,6 +88,8 @@ OPTIONS = {
     "server_id": {"type": "str", "default": ""},
     "proxy": {"type": "dict", "required": True},
     "agent": {"type": "dict", "default": {"unit": ""}},
+    "swap": {"type": "str", "default": ""},
+    "ssh_ports": {"type": "list", "elements": "int", "default": []},
     "patience": {"type": "int", "default": 20},
 }
 

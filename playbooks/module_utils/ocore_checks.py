@@ -7,6 +7,7 @@ Docker run a container, and ask systemd. A check gets what is expected, and some
 from __future__ import annotations
 
 import http.client
+import json
 import time
 from typing import Any, Callable, Dict, List, NamedTuple
 
@@ -21,6 +22,7 @@ Expected = Dict[str, Any]
 HTTP_SECONDS = 5.0
 CONTAINER_SECONDS = 60.0
 MAX_PAGE = 64 * 1024
+TCP_PORT = {"payload": {"protocol": "tcp", "field": "dport"}}
 LABELS = {"sh.ocore.managed": "true"}
 # Of the throw-away container: by its name the next run finds one that a killed run has left.
 CONTAINER = "ocore-verify"
@@ -67,15 +69,48 @@ class Server:
         """Tell whether dpkg has packages that are not wholly installed."""
         return bool(output(["dpkg", "--audit"]).strip())
 
+    def input_chain(self) -> Dict[str, Any]:
+        """Return the policy of the firewall's input chain, and the ports that it accepts; nothing without one."""
+        return parse_chain(output(["nft", "--json", "list", "chain", "inet", "ocore", "input"]))
+
     def marker(self) -> str:
         """Return the server's id as its marker file tells it; `none` without such a file."""
         found = server_id()
         return "none" if found is None else found
 
 
+def parse_chain(text: str) -> Dict[str, Any]:
+    """Return the policy and the TCP ports of what `nft --json list chain` prints."""
+    try:
+        parts = json.loads(text)["nftables"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    chains = [part["chain"] for part in parts if "chain" in part]
+    rules = [part["rule"]["expr"] for part in parts if "rule" in part]
+    accepting = [one["match"] for rule in rules if {"accept": None} in rule for one in rule if "match" in one]
+    rights = [match["right"] for match in accepting if match["left"] == TCP_PORT]
+    ports = [port for right in rights for port in (right.get("set", []) if isinstance(right, dict) else [right])]
+    return {"policy": chains[0].get("policy") if chains else None, "ports": ports}
+
+
 def packages(_expected: Expected, server: Server) -> List[str]:
     """Check that no package is half installed."""
     return ["some packages are only half installed (`dpkg --audit` names them)"] if server.unfinished_packages() else []
+
+
+def swap(expected: Expected, server: Server) -> List[str]:
+    """Check that the swap file is in use."""
+    return _unit(expected["swap"], server) if expected["swap"] else []
+
+
+def security(expected: Expected, server: Server) -> List[str]:
+    """Check that the kernel refuses what comes in unless it is named, and that SSH is named."""
+    if not expected["ssh_ports"]:
+        return []
+    chain = server.input_chain()
+    wrong = [] if chain.get("policy") == "drop" else ["the firewall lets in what no rule is about"]
+    closed = [str(port) for port in expected["ssh_ports"] if port not in chain.get("ports", [])]
+    return wrong + ([f"the firewall does not name SSH's port {', '.join(closed)}"] if closed else [])
 
 
 def docker(expected: Expected, server: Server) -> List[str]:
@@ -171,6 +206,8 @@ def _message(answer: Any, status: int) -> str:
 
 CHECKS: Dict[str, Callable[[Expected, Server], List[str]]] = {
     "packages": packages,
+    "swap": swap,
+    "security": security,
     "docker": docker,
     "runtime": runtime,
     "proxy": proxy,

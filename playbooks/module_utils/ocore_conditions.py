@@ -3,11 +3,13 @@
 A condition is a dictionary with a `kind` and what that kind needs; what is in brackets may be left out.
 
     package        name                                     it is wholly installed
-    dpkg_at_rest                                            dpkg left no package half done
+    packages_at_rest                                        the package manager left no package half done
     file           path content|sha256 [owner group mode]   it is a regular file with this very content
     directory      path [owner group mode]
+    swapfile       path size_mb [owner group mode]          it is a regular file of this size, made for swapping
     json           path contains                            it contains these values, at any depth
     unit           name [active enabled path newer_than]    systemd has it, from that file
+    nftables       table path                               the kernel has of this table what that file makes
     docker         at_least [info newer_than]               the running daemon's version, and what /info contains
     network        name [labels]                            of Docker
     container      name [image labels newer_than]           of Docker; it runs, from that image
@@ -26,24 +28,27 @@ from __future__ import annotations
 import grp
 import hashlib
 import json
+import os
 import pwd
 import socket
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
+from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_docker import DockerUnavailable
 from ansible.module_utils.ocore_reading import Host, parse_timestamp
 from ansible.module_utils.ocore_text import MAX_FILE_BYTES, read_bytes
 from ansible.module_utils.ocore_versions import at_least
 
-if TYPE_CHECKING:
-    import os
-
 Condition = Dict[str, Any]
 Check = Callable[[Host, Condition], Optional[str]]
 
 PORT_SECONDS = 2.0
+NFT_LIST = ("nft", "--stateless", "list", "table")
+MIB = 1024**2
+# At the end of the file's first page.
+SWAP_SIGNATURE = b"SWAPSPACE2"
 MAX_NAMES = 5
 
 
@@ -95,8 +100,8 @@ def _package(host: Host, want: Condition) -> Optional[str]:
     return None if want["name"] in host.packages else f"package {want['name']} is not installed"
 
 
-def _dpkg_at_rest(host: Host, _want: Condition) -> Optional[str]:
-    return f"dpkg was interrupted: {', '.join(host.unfinished[:MAX_NAMES])}" if host.unfinished else None
+def _packages_at_rest(host: Host, _want: Condition) -> Optional[str]:
+    return f"the package manager was interrupted: {', '.join(host.unfinished[:MAX_NAMES])}" if host.unfinished else None
 
 
 def _file(_host: Host, want: Condition) -> Optional[str]:
@@ -119,6 +124,20 @@ def _directory(_host: Host, want: Condition) -> Optional[str]:
         return f"directory {path} is not there"
     if not stat.S_ISDIR(found.st_mode):
         return f"{path} is no directory"
+    return _ownership(path, found, want)
+
+
+def _swapfile(_host: Host, want: Condition) -> Optional[str]:
+    path = Path(want["path"])
+    found = _lstat(path)
+    if found is None:
+        return f"swap file {path} is not there"
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path} is no regular file"
+    if found.st_size != int(want["size_mb"]) * MIB:
+        return f"swap file {path} has {found.st_size // MIB} MB, not {want['size_mb']}"
+    if not read_bytes(str(path), os.sysconf("SC_PAGE_SIZE")).endswith(SWAP_SIGNATURE):
+        return f"{path} was not made for swapping"
     return _ownership(path, found, want)
 
 
@@ -184,7 +203,17 @@ def _unit(host: Host, want: Condition) -> Optional[str]:
         return f"unit {name} comes from {path}, not from {want['path']}"
     if "newer_than" not in want:
         return None
-    return _older(f"unit {name}", parse_timestamp(unit.get("ExecMainStartTimestamp", "")), want)
+    return _older(f"unit {name}", parse_timestamp(unit.get("ActiveEnterTimestamp", "")), want)
+
+
+def _nftables(_host: Host, want: Condition) -> Optional[str]:
+    """Let nft itself say what the file makes, in a network of its own, and compare: it writes rules in its own way."""
+    table, path = want["table"], want["path"]
+    found = output([*NFT_LIST, *table.split()])
+    if not found:
+        return f"the firewall's table {table} is not there"
+    wanted = output(["unshare", "--net", "sh", "-c", f'nft --file "$0" && {" ".join(NFT_LIST)} {table}', path])
+    return None if found == wanted else f"the firewall's table {table} is not what {path} makes"
 
 
 # --- Docker ---------------------------------------------------------------------------------------------------------
@@ -257,11 +286,13 @@ def _absent(host: Host, want: Condition) -> Optional[str]:
 
 KINDS: Dict[str, Check] = {
     "package": _package,
-    "dpkg_at_rest": _dpkg_at_rest,
+    "packages_at_rest": _packages_at_rest,
     "file": _file,
     "directory": _directory,
+    "swapfile": _swapfile,
     "json": _json,
     "unit": _unit,
+    "nftables": _nftables,
     "docker": _docker,
     "network": _network,
     "container": _container,

@@ -6,11 +6,13 @@ import re
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
 from ansible.module_utils.ocore_commands import output
-from ansible.module_utils.ocore_text import plain
+from ansible.module_utils.ocore_packages import manager
+from ansible.module_utils.ocore_text import plain, read_text
 
 SECONDS = 5.0
 MAX_SOURCES = 20
@@ -37,12 +39,37 @@ def addresses(uris: str) -> List[Address]:
 
 
 def package_sources(proxy: str = "") -> List[Address]:
-    """Return where apt connects to: to its proxy, if there is one, else to its sources."""
+    """Return where the package manager connects to: to its proxy, if there is one, else to its sources."""
+    if manager() == "dnf":
+        return dnf_sources(proxy)
     configured = _PROXY.search(output(["apt-config", "shell", "PROXY", "Acquire::http::Proxy"]))
     proxy = proxy or (configured.group(1) if configured else "")
     if proxy and proxy != "DIRECT":
         return addresses(proxy)
     return addresses(output(["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)"]))
+
+
+def parse_repositories(text: str, variables: Dict[str, str]) -> str:
+    """Return the addresses of the repositories of dnf's files that are enabled, one a line."""
+    found: List[str] = []
+    for section in re.split(r"^\[", text, flags=re.MULTILINE)[1:]:
+        values = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", section, re.MULTILINE))
+        uri = next((values[name] for name in ("baseurl", "mirrorlist", "metalink") if name in values), "")
+        if values.get("enabled", "1") in ("1", "true", "True", "yes"):
+            found.append(re.sub(r"\$\{?(\w+)\}?", lambda name: variables.get(name.group(1), name.group(0)), uri))
+    # Where a variable in the host is not known, neither is the host.
+    return "\n".join(uri for uri in found if "$" not in urlsplit(uri).netloc)
+
+
+def dnf_sources(proxy: str, etc: str = "/etc") -> List[Address]:
+    """Return where dnf connects to."""
+    configured = re.search(r"^proxy\s*=\s*(\S+)", read_text(f"{etc}/dnf/dnf.conf"), re.MULTILINE)
+    proxy = proxy or (configured.group(1) if configured else "")
+    if proxy and proxy != "_none_":
+        return addresses(proxy)
+    variables = {path.name: read_text(str(path)).strip() for path in sorted(Path(etc, "dnf", "vars").glob("*"))}
+    files = sorted(Path(etc, "yum.repos.d").glob("*.repo"))
+    return addresses(parse_repositories("\n".join(read_text(str(path)) for path in files), variables))
 
 
 def unreachable(sources: List[Address], seconds: float = SECONDS) -> Dict[Address, str]:

@@ -1,10 +1,11 @@
-"""Whether the package manager is free: who holds the locks of apt and dpkg."""
+"""Whether the package manager is free: who holds the locks of apt and dpkg, or of dnf and rpm."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Dict, List
 
+from ansible.module_utils import ocore_rpm as rpm
 from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_processes import lock_holder, program
 from ansible.module_utils.ocore_text import plain
@@ -32,10 +33,12 @@ def busy() -> List[str]:
 def lock_holders() -> List[str]:
     """Return who holds which of the locks, each process once."""
     found: Dict[int, str] = {}
-    for path in LOCKS:
+    for path in LOCKS + rpm.LOCKS:
         pid = lock_holder(path)
         if pid is not None:
             found.setdefault(pid, f"{program(pid)} (process {pid}) holds {path}")
+    for pid, path in rpm.pid_holders().items():
+        found.setdefault(pid, f"{program(pid)} (process {pid}) holds {path}")
     return list(found.values())
 
 

@@ -1,10 +1,11 @@
-"""Reading dpkg's database of packages."""
+"""Reading the database of packages, of dpkg or of rpm."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple
 
+from ansible.module_utils import ocore_rpm as rpm
 from ansible.module_utils.ocore_text import read_text
 
 STATUS = "/var/lib/dpkg/status"
@@ -14,6 +15,13 @@ JOURNAL = "/var/lib/dpkg/updates"
 INSTALLED = "installed"
 FIELDS = ("Package: ", "Version: ", "Status: ")
 RESTING = (INSTALLED, "not-installed", "config-files")
+
+
+def manager(path: str = STATUS) -> str:
+    """Return which package manager the system has: `apt`, `dnf`, or none that we know."""
+    if Path(path).exists():
+        return "apt"
+    return "dnf" if rpm.is_here() else ""
 
 
 class Package(NamedTuple):
@@ -35,12 +43,19 @@ def parse_status(text: str) -> Iterator[Package]:
 
 def installed_packages(path: str = STATUS) -> Dict[str, str]:
     """Return the version of each package that is wholly installed, on hold or not."""
+    if not Path(path).exists() and rpm.is_here():
+        return rpm.installed(rpm.query())
     packages = parse_status(read_text(path, MAX_STATUS_BYTES))
     return {package.name: package.version for package in packages if package.state == INSTALLED}
 
 
 def unfinished_packages(path: str = STATUS, journal: str = JOURNAL) -> List[str]:
-    """Return the packages that dpkg left half done; whatever its journal holds is half done, too."""
+    """Return the packages that dpkg left half done; whatever its journal holds is half done, too.
+
+    Of rpm, those of which it has left two versions.
+    """
+    if not Path(path).exists() and rpm.is_here():
+        return rpm.doubled(rpm.query())
     packages = parse_status(read_text(path, MAX_STATUS_BYTES))
     found = [package.name for package in packages if package.state not in RESTING]
     entries = Path(journal).iterdir() if Path(journal).is_dir() else iter(())

@@ -14,9 +14,11 @@ from functools import cached_property
 from typing import Any, Collection, Dict, Optional, Set
 from urllib.parse import quote
 
+from ansible.module_utils import ocore_rpm as rpm
 from ansible.module_utils.ocore_apt import would_install
 from ansible.module_utils.ocore_commands import CommandError, needed_output
 from ansible.module_utils.ocore_docker import DockerSocket, DockerUnavailable
+from ansible.module_utils.ocore_packages import manager
 from ansible.module_utils.ocore_text import read_bytes
 
 MAX_ORIGINAL = 256 * 1024
@@ -45,7 +47,9 @@ class Present:
 
     @cached_property
     def packages(self) -> Dict[str, str]:
-        """Return dpkg's state of each package that it knows: `installed`, `config-files` and so on."""
+        """Return the state of each package, in dpkg's words: `installed`, `config-files` and so on."""
+        if manager() == "dnf":
+            return dict.fromkeys(rpm.installed(needed_output(rpm.QUERY)), "installed")
         states = parse_package_states(needed_output(DPKG))
         if not states:
             # dpkg itself is a package.
@@ -54,7 +58,11 @@ class Present:
 
     def would_install(self, names: Collection[str]) -> Set[str]:
         """Return the packages that apt would install with these; nothing where it cannot tell."""
-        return would_install(names)
+        return would_install(names) if self.has_apt() else set()
+
+    def has_apt(self) -> bool:
+        """Tell whether the system's packages are those of apt."""
+        return manager() == "apt"
 
     def unit_file(self, name: str) -> str:
         """Return the path of the file that defines a unit; nothing where there is no such unit."""

@@ -10,7 +10,7 @@ from ansible.module_utils.ocore_commands import output
 from ansible.module_utils.ocore_docker import DockerSocket
 from ansible.module_utils.ocore_packages import installed_packages, unfinished_packages
 
-UNIT_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,ExecMainStartTimestamp"
+UNIT_PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,ActiveEnterTimestamp"
 SHOW = ["env", "TZ=UTC", "systemctl", "show"]
 
 
@@ -29,7 +29,7 @@ class Host:
 
     @cached_property
     def unfinished(self) -> List[str]:
-        """Return the packages that dpkg left half done."""
+        """Return the packages that were left half done."""
         return unfinished_packages()
 
     @cached_property

@@ -18,7 +18,7 @@ Want = Dict[str, Any]
 Recorder = Callable[[Want, Optional[Entry], Present], Optional[Entry]]
 
 DOCKER_STEP = "docker"
-ENGINES = ("docker-ce", "docker.io")
+ENGINES = ("docker-ce", "docker.io", "docker")
 # What Docker makes when it runs, and no package owns.
 DOCKER_DIRECTORIES = ("/etc/cni", "/etc/cni/net.d")
 # How many contents of a file are remembered as ours.
@@ -109,6 +109,10 @@ def _directory(want: Want, known: Optional[Entry], _present: Present) -> Optiona
     return known or (None if file_state(want["path"]) else {"kind": "directory", "path": want["path"]})
 
 
+def _swapfile(want: Want, known: Optional[Entry], _present: Present) -> Optional[Entry]:
+    return known or (None if file_state(want["path"]) else {"kind": "swapfile", "path": want["path"]})
+
+
 def _file(want: Want, known: Optional[Entry], _present: Present) -> Optional[Entry]:
     """Record what we are about to write, and what is in its place now unless that is from us.
 
@@ -160,6 +164,7 @@ RECORDERS: Dict[str, Recorder] = {
     "file": _file,
     "json": _json,
     "directory": _directory,
+    "swapfile": _swapfile,
     "unit": _unit,
     "network": _in_docker,
     "container": _in_docker,

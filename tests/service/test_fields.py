@@ -58,7 +58,7 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
         ("x" * 1000, "x" * 1000),
         (" two\nlines\t{{ x }} ü𐍈 ", " two\nlines\t{{ x }} ü𐍈 "),
     ],
-    "proxyType": [(one, one) for one in ("caddy", "nginx", "none")],
+    "proxyType": [(one, one) for one in ("caddy", "nginx", "traefik", "none")],
 }
 # For each field: what is refused. A host is also refused by the library's own tests.
 BAD: dict[str, list[Any]] = {

@@ -11,7 +11,7 @@ from ocore.testing import NONCE
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJcIJZqZDJ6zGNfFaUnNJj0Dcvyx0GWIRaAbJQDoyUWj"
 PLAYBOOK = "5f0a1c2e-0000-4000-8000-000000000001"
 FACTS = {"cpu_cores": 4, "ram_total_bytes": 8 * 2**30, "disk_total_bytes": 2**38, "disk_free_bytes": 140 * 2**30}
-STEPS = ("packages", "docker", "runtime", "proxy", "agent", "verify")
+STEPS = ("packages", "swap", "security", "docker", "runtime", "proxy", "agent", "verify")
 
 
 def credentials() -> ocore.Credentials:

@@ -46,7 +46,7 @@ def test_remembering_is_the_last_act() -> None:
     ]
 
 
-@pytest.mark.parametrize("role", ["docker", "proxy", "packages", "runtime", "verify"])
+@pytest.mark.parametrize("role", ["docker", "proxy", "packages", "runtime", "security", "swap", "verify"])
 def test_no_role_has_handlers(role: str) -> None:
     """What a handler was to do is lost when a run dies (see docs/adr/0007-no-handlers.md)."""
     assert not (ROLES / role / "handlers").exists()

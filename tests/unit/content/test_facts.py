@@ -261,7 +261,12 @@ def test_an_empty_file_holds_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "ours"), [([], False), ([ocore_facts.DOCKER_REPOSITORY], True), (ManifestError("damaged"), False)]
+    ("entries", "ours"),
+    [
+        ([], False),
+        ([{"kind": "file", "path": ocore_facts.DOCKER_REPOSITORIES[0]}], True),
+        (ManifestError("damaged"), False),
+    ],
 )
 def test_dockers_repository_is_ours_by_the_manifest(
     entries: Any,

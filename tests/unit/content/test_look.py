@@ -147,9 +147,9 @@ def test_a_package_is_installed_or_not() -> None:
 
 def test_dpkg_is_at_rest_or_was_interrupted() -> None:
     """A few of the packages that were left half done are named."""
-    assert why_not({"kind": "dpkg_at_rest"}, StandIn(unfinished=[])) is None
-    why = why_not({"kind": "dpkg_at_rest"}, StandIn(unfinished=list("abcdefgh")))
-    assert why == "dpkg was interrupted: a, b, c, d, e"
+    assert why_not({"kind": "packages_at_rest"}, StandIn(unfinished=[])) is None
+    why = why_not({"kind": "packages_at_rest"}, StandIn(unfinished=list("abcdefgh")))
+    assert why == "the package manager was interrupted: a, b, c, d, e"
 
 
 def test_a_file_is_compared_with_its_content(tmp_path: Path) -> None:

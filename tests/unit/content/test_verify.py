@@ -20,6 +20,8 @@ def expected(**changes: Any) -> dict[str, Any]:
         "docker_info": {"LiveRestoreEnabled": True},
         "network": "ocore",
         "server_id": "s-1",
+        "swap": "",
+        "ssh_ports": [],
         "proxy": {**proxy, **changes.pop("proxy", {})},
         "agent": {"unit": "ocore-agent.service"},
         **changes,

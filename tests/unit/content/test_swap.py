@@ -1,0 +1,141 @@
+"""The swap file: what the role wants, what counts as one, and that no container gets one."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import ocore_preflight as preflight
+import pytest
+from ansible.module_utils.ocore_checks import wrong_in
+from ansible.module_utils.ocore_conditions import why_not
+from ansible.module_utils.ocore_manifest import empty
+from ansible.module_utils.ocore_recording import record
+from ansible.module_utils.ocore_system import memory_bytes
+from ansible.module_utils.ocore_undoing import GONE, REMOVED
+
+from ocore.capacity import estimate
+from ocore.specs import parse_specs
+from tests.unit.content.rendering import rendered
+from tests.unit.content.test_cleanup import outcome
+from tests.unit.content.test_look import StandIn
+from tests.unit.content.test_verify import StandIn as StandInServer
+from tests.unit.content.test_verify import expected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def state(size: int, container: str = "") -> list[dict[str, Any]]:
+    """Return what the role wants."""
+    found: list[dict[str, Any]] = rendered("swap_state", "swap", facts={"container": container}, swap_mb=size)
+    return found
+
+
+def made(path: Path, size_mb: int = 2, mode: int = 0o600) -> Path:
+    """Make a swap file, as the role does; it is not turned on."""
+    path.write_bytes(bytes(size_mb * 2**20))
+    path.chmod(mode)
+    subprocess.run(["/sbin/mkswap", path], check=True, capture_output=True)
+    return path
+
+
+def want(path: Path, size_mb: int = 2) -> dict[str, Any]:
+    """Return the condition for a swap file of this user's."""
+    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    return {"kind": "swapfile", "path": str(path), "size_mb": size_mb, "mode": "0600", "owner": user, "group": group}
+
+
+def test_a_swap_file_is_roots_alone_and_comes_back_at_a_start() -> None:
+    """Who reads swap reads memory."""
+    kinds = {one["kind"]: one for one in state(512)}
+    assert (kinds["swapfile"]["size_mb"], kinds["swapfile"]["mode"], kinds["swapfile"]["owner"]) == (
+        512,
+        "0600",
+        "root",
+    )
+    assert (kinds["unit"]["active"], kinds["unit"]["enabled"]) == (True, True)
+    assert f"What={kinds['swapfile']['path']}" in kinds["file"]["content"]
+    # systemd takes no other name for it.
+    escaped = kinds["swapfile"]["path"].strip("/").replace("/", "-")
+    assert kinds["unit"]["name"] == f"{escaped}.swap"
+    assert kinds["file"]["path"].endswith(f"/{escaped}.swap")
+
+
+def test_without_a_size_there_is_to_be_none() -> None:
+    """Off is a state like any other: what is there is taken away."""
+    assert {one["kind"] for one in state(0)} == {"absent"}
+    assert {one["path"] for one in state(0)} == {one["path"] for one in state(1) if one["kind"] in ("swapfile", "file")}
+
+
+@pytest.mark.parametrize("size", [0, 512])
+def test_a_container_gets_none(size: int) -> None:
+    """Whatever it turned on or off would be its machine's."""
+    assert state(size, "docker") == []
+
+
+def test_validation_says_that_a_container_gets_none() -> None:
+    """Only where swap was asked for."""
+    [warning] = preflight.warn_of_swap({"container": "docker"}, 512)
+    assert "container (docker)" in warning
+    assert preflight.warn_of_swap({"container": "docker"}, 0) == []
+    assert preflight.warn_of_swap({"container": ""}, 512) == []
+
+
+def test_a_swap_file_holds(tmp_path: Path) -> None:
+    """One that mkswap has made, of the right size and mode."""
+    assert why_not(want(made(tmp_path / "swap")), StandIn()) is None
+
+
+def test_what_is_no_swap_file_does_not_hold(tmp_path: Path) -> None:
+    """Each difference has its own words."""
+    path = tmp_path / "swap"
+    assert "is not there" in str(why_not(want(path), StandIn()))
+    made(path, mode=0o644)
+    assert "has mode 0644" in str(why_not(want(path), StandIn()))
+    assert "has 2 MB, not 3" in str(why_not(want(path, 3), StandIn()))
+    path.write_bytes(bytes(2 * 2**20))
+    assert "was not made for swapping" in str(why_not(want(path), StandIn()))
+    path.unlink()
+    path.symlink_to(made(tmp_path / "other"))
+    assert "no regular file" in str(why_not(want(path), StandIn()))
+
+
+def test_cleaning_up_removes_what_was_made_here(tmp_path: Path) -> None:
+    """A file that was there before is not recorded; ours goes, though its content is not known."""
+    path = tmp_path / "swap"
+    [entry] = record(empty(), "swap", [want(path)], None)["entries"]  # type: ignore[arg-type]
+    made(path)
+    assert record(empty(), "swap", [want(path)], None)["entries"] == []  # type: ignore[arg-type]
+    assert outcome(entry) == REMOVED
+    assert outcome(entry) == GONE
+
+
+def test_a_swap_file_in_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted while in use, it would take its place on the disk until the next start."""
+    path = made(tmp_path / "swap")
+    (tmp_path / "swaps").write_text(f"Filename Type Size Used Priority\n{path} file 2044 0 -2\n")
+    monkeypatch.setattr("ansible.module_utils.ocore_undoing.SWAPS", str(tmp_path / "swaps"))
+    assert "is in use" in outcome({"kind": "swapfile", "path": str(path), "step": "swap"}).kept
+    assert path.exists()
+
+
+def test_verify_asks_for_the_unit() -> None:
+    """Where no swap was asked for, there is nothing to ask."""
+    assert wrong_in(["swap"], expected(), StandInServer(stopped=["s.swap"])) == []
+    assert wrong_in(["swap"], expected(swap="s.swap"), StandInServer(stopped=["s.swap"])) == [
+        "the unit s.swap is failed"
+    ]
+
+
+def test_capacity_knows_no_swap() -> None:
+    """A server's memory is MemTotal, however much it can swap."""
+    meminfo = "MemTotal:        4000000 kB\nMemFree: 1 kB\nSwapTotal:  {} kB\n"
+    facts = {"cpu_cores": 2, "disk_total_bytes": 2**38, "disk_free_bytes": 2**37}
+    found = {
+        estimate(parse_specs(facts | {"ram_total_bytes": memory_bytes(meminfo.format(swap))})) for swap in (0, 8000000)
+    }
+    assert len(found) == 1
