@@ -3,6 +3,7 @@
 Everything that programs need is here; what is not exported may change.
 """
 
+from ocore.bundle import DebugRun, basis, debug_bundle
 from ocore.capacity import PROFILES, CapacityEstimate, CapacitySettings, Profile, estimate
 from ocore.engine import cleanup, drift, gather, plan, probe, provision, validate
 from ocore.errors import ERRORS, ConfigError, ErrorCode, ErrorInfo, Failure, OcoreError, RecorderError, RunFailed
@@ -38,6 +39,7 @@ __all__ = [
     "CapacitySettings",
     "ConfigError",
     "Credentials",
+    "DebugRun",
     "Drift",
     "ErrorCode",
     "ErrorInfo",
@@ -63,12 +65,14 @@ __all__ = [
     "StepResult",
     "StepStatus",
     "TaskEvent",
+    "basis",
     "check_fingerprint",
     "check_host",
     "check_password",
     "check_private_key",
     "check_user",
     "cleanup",
+    "debug_bundle",
     "drift",
     "estimate",
     "gains",

@@ -26,9 +26,18 @@ def playbook(name: str) -> Path:
 @functools.cache
 def digest() -> str:
     """Return a SHA-256 over everything that a run would execute, the same for a checkout and its wheel."""
+    return _digest(*(root() / room for room in _ROOMS))
+
+
+@functools.cache
+def role_digests() -> dict[str, str]:
+    """Return a SHA-256 for each role by its name: roles have no other version."""
+    return {role.name: _digest(role) for role in sorted((root() / "roles").iterdir()) if role.is_dir()}
+
+
+def _digest(*places: Path) -> str:
     total = hashlib.sha256()
-    for room in _ROOMS:
-        base = root() / room
+    for base in places:
         files = sorted(base.rglob("*")) if base.is_dir() else [base]
         for file in files:
             if file.is_file() and "__pycache__" not in file.parts:

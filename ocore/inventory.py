@@ -78,10 +78,26 @@ def variables(server: Server, options: ProvisionOptions) -> dict[str, Any]:
     return options.variables() | {"runtime_server_id": server.id}
 
 
-def _trusting(known_hosts: Path) -> str:
+def _trusting(known_hosts: Path | str) -> str:
     """Return the option that names the file, quoted twice: Ansible splits these words, and ssh splits the value."""
     value = str(known_hosts).replace("%", "%%")
     return shlex.quote(f'UserKnownHostsFile="{value}"')
+
+
+def reaching(server: Server, known_hosts: Path | str | None) -> dict[str, Any]:
+    """Return how a person's Ansible reaches the server; without a known_hosts file, ssh asks for the host key."""
+    variables: dict[str, Any] = {
+        "ansible_become": server.user != "root",
+        "ansible_host": server.host,
+        "ansible_port": server.port,
+        "ansible_user": server.user,
+    }
+    if known_hosts is not None:
+        variables["ansible_ssh_common_args"] = (
+            f"-o {_trusting(known_hosts)} -o HostKeyAlias={ssh_options.ALIAS} "
+            "-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null"
+        )
+    return variables
 
 
 def write_for_hands(
@@ -101,15 +117,8 @@ def write_for_hands(
     directory.mkdir(parents=True, exist_ok=True)
     known_hosts, inventory = directory.absolute() / "known_hosts", directory.absolute() / "inventory.yml"
     known_hosts.write_text(ssh_options.known_hosts_line(server.host_key), encoding="ascii")
-    reaching: dict[str, Any] = {
-        "ansible_become": server.user != "root",
-        "ansible_host": server.host,
-        "ansible_port": server.port,
-        "ansible_ssh_common_args": f"-o {_trusting(known_hosts)} -o HostKeyAlias={ssh_options.ALIAS} "
-        "-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null",
-        "ansible_user": server.user,
-    }
+    values = reaching(server, known_hosts)
     if key_file is not None:
-        reaching["ansible_ssh_private_key_file"] = str(key_file.absolute())
-    inventory.write_text(render(reaching | variables(server, options)), encoding="utf-8")
+        values["ansible_ssh_private_key_file"] = str(key_file.absolute())
+    inventory.write_text(render(values | variables(server, options)), encoding="utf-8")
     return [inventory, known_hosts]

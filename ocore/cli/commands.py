@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocore.capacity import GIB, MIB, estimate
-from ocore.cli import handmade
+from ocore.cli import debugging, handmade
 from ocore.cli.exits import Exit
 from ocore.cli.outcome import Outcome, of_run
 from ocore.cli.show import shapes, words
@@ -119,6 +119,13 @@ def inventory(session: Session) -> Outcome:
     made = handmade.write(session)
     body = {"files": [str(file) for file in made.files], "commands": list(made.commands)}
     return Outcome(body, [*(f"Wrote {file}" for file in made.files), "", *_HINT, "", *made.commands])
+
+
+def debug_bundle(session: Session) -> Outcome:
+    """Write what somebody elsewhere needs to make a run again by hand, without a secret in it."""
+    file = debugging.write(session)
+    said = [f"Wrote {file}; README.md in it says what to fill in and how to run it."]
+    return Outcome({"files": [str(file)]}, said)
 
 
 def forget_host_key(session: Session) -> Outcome:

@@ -32,6 +32,7 @@ OURS = {
     ("GET", "/api/servers/{id}/drift"),
     ("GET", "/api/runs/{id}"),
     ("POST", "/api/runs/{id}/cancel"),
+    ("GET", "/api/runs/{id}/debug-bundle"),
     ("GET", "/api/runs/{id}/events"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
