@@ -26,6 +26,7 @@ from ocore.models import (
     check_password,
 )
 from ocore.recorder import NullRecorder, Recorder
+from ocore.replay import Replay
 from ocore.sandbox import isolation
 from ocore.sizing import Gain, MachineSize, gains, smallest, with_more
 from ocore.specs import HardwareSpecs
@@ -56,6 +57,7 @@ __all__ = [
     "ProvisionOptions",
     "Recorder",
     "RecorderError",
+    "Replay",
     "RunFailed",
     "RunResult",
     "RunStatus",
