@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 import ocore
@@ -124,6 +124,11 @@ class Settings(BaseSettings):
     apt_proxy: str = Field("", description="HTTP proxy for the servers' package sources.")
     allow_loopback: bool = Field(False, description="Whether a server may be this machine itself.")
     deny_private: bool = Field(False, description="Whether private networks' addresses are refused.")
+    site: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None, description="A folder with steps of one's own; see docs/site-steps.md."
+    )
+    # Read once: what runs does not change under a service that runs.
+    _site: ocore.Site | None = PrivateAttr(None)
 
     @classmethod
     def settings_customise_sources(
@@ -143,6 +148,7 @@ class Settings(BaseSettings):
         """Check what the library checks, so that a wrong setting is told at start."""
         if self.heartbeat_seconds > self.lease_seconds / 3:
             raise ValueError("heartbeat_seconds must be at most a third of lease_seconds")
+        self._site = ocore.Site.load(self.site) if self.site else None
         self.options("")
         ocore.estimate(None, self.capacity_profile, self.capacity)
 
@@ -153,7 +159,7 @@ class Settings(BaseSettings):
 
     def options(self, proxy: str) -> ocore.ProvisionOptions:
         """Return the options for a server with this proxy; the default proxy where it is empty."""
-        given = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name) != ""}
+        given = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name) != ""} | {"site": self._site}
         return ocore.ProvisionOptions(**given | ({"proxy": proxy} if proxy else {}))
 
 

@@ -28,6 +28,7 @@ from ocore.models import (
 from ocore.recorder import NullRecorder, Recorder
 from ocore.replay import Replay
 from ocore.sandbox import isolation
+from ocore.site import Site, changing_steps, registry
 from ocore.sizing import Gain, MachineSize, gains, smallest, with_more
 from ocore.specs import HardwareSpecs
 from ocore.steps import STEPS, Step
@@ -62,12 +63,14 @@ __all__ = [
     "RunResult",
     "RunStatus",
     "Server",
+    "Site",
     "Step",
     "StepReading",
     "StepResult",
     "StepStatus",
     "TaskEvent",
     "basis",
+    "changing_steps",
     "check_fingerprint",
     "check_host",
     "check_password",
@@ -83,6 +86,7 @@ __all__ = [
     "plan",
     "probe",
     "provision",
+    "registry",
     "smallest",
     "validate",
     "with_more",

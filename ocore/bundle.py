@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ocore import content, inventory
+from ocore import content, inventory, siteplay
 from ocore.errors import ConfigError
 from ocore.models import ProvisionOptions
 from ocore.ssh import options as ssh_options
@@ -47,6 +47,7 @@ def basis(options: ProvisionOptions | None = None) -> dict[str, Any]:
         "variables": redacted((options or ProvisionOptions()).variables()),
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "content": content.digest(),
+        "site": options.site.digest if options and options.site else "",
         "roles": content.role_digests(),
     }
 
@@ -94,16 +95,19 @@ def debug_bundle(server: Server, run: DebugRun, options: ProvisionOptions | None
 
     """
     made_with = dict(run.basis or basis(options))
+    site = (options or ProvisionOptions()).site if KINDS[run.kind][0] == siteplay.NAME else None
     reaching = inventory.reaching(server, "known_hosts" if server.host_key else None)
     variables = redacted(made_with["variables"]) | {"runtime_server_id": server.id}
-    files = {
-        "README.md": _readme(server, run, made_with, variables),
-        "run.sh": _script(run),
+    files: dict[str, str | bytes] = {
+        "README.md": _readme(server, run, made_with, variables, site=site is not None),
+        "run.sh": _script(run, site=site is not None),
         "inventory.yml": inventory.render(reaching | variables),
         "variables.json": _json({"ocore_force": run.force, "ocore_steps": list(run.steps)}),
-        "versions.json": _json({name: made_with[name] for name in ("versions", "content", "roles")}),
+        "versions.json": _json({name: made_with[name] for name in ("versions", "content", "site", "roles")}),
         **run.record,
     }
+    if site is not None:
+        files |= {f"play/{name}": data for name, data in siteplay.files(site).items()}
     if server.host_key is not None:
         files["known_hosts"] = ssh_options.known_hosts_line(server.host_key)
     return _packed(f"ocore-debug-{run.name}", files)
@@ -113,11 +117,11 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
-def _packed(folder: str, files: Mapping[str, str]) -> bytes:
+def _packed(folder: str, files: Mapping[str, str | bytes]) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for name, text in files.items():
-            data = text.encode()
+        for name, given in files.items():
+            data = given.encode() if isinstance(given, str) else given
             entry = tarfile.TarInfo(f"{folder}/{name}")
             entry.size, entry.mtime = len(data), int(time.time())
             entry.mode = 0o700 if name.endswith(".sh") else 0o600
@@ -130,7 +134,9 @@ def _words(run: DebugRun) -> list[str]:
     return [*KINDS[run.kind][1], *(["--check", "--diff"] if run.check else [])]
 
 
-def _script(run: DebugRun) -> str:
+def _script(run: DebugRun, *, site: bool) -> str:
+    playbook = f"{KINDS[run.kind][0]}.yml"
+    where = f"play/{playbook}" if site else f"$checkout/playbooks/{playbook}"
     words = "".join(f" {word}" for word in _words(run))
     return f"""#!/bin/sh
 # Makes the run again: sh run.sh CHECKOUT [OPTIONS OF ansible-playbook]
@@ -139,11 +145,13 @@ checkout=$(cd "${{1:?name the folder of an oCore checkout}}" && pwd)
 shift
 cd "$(dirname "$0")"
 ANSIBLE_CONFIG=$checkout/ansible.cfg exec ansible-playbook -i inventory.yml -e @variables.json{words} \\
-  "$@" "$checkout/playbooks/{KINDS[run.kind][0]}.yml"
+  "$@" "{where}"
 """
 
 
-def _readme(server: Server, run: DebugRun, made_with: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
+def _readme(
+    server: Server, run: DebugRun, made_with: Mapping[str, Any], variables: Mapping[str, Any], *, site: bool
+) -> str:
     versions = made_with["versions"]
     lines = [
         f"# Run {run.name}: {run.kind} of {server.address}",
@@ -163,7 +171,7 @@ def _readme(server: Server, run: DebugRun, made_with: Mapping[str, Any], variabl
         "",
         "## Files",
         "",
-        *(f"- `{name}`: {what}" for name, what in _files(server, run).items()),
+        *(f"- `{name}`: {what}" for name, what in _files(server, run, site=site).items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -188,7 +196,7 @@ def _missing(server: Server, run: DebugRun, variables: Mapping[str, Any]) -> lis
     return found + ([f"in `inventory.yml`, where it says {FILL_IN}: {', '.join(names)}"] if names else [])
 
 
-def _files(server: Server, run: DebugRun) -> dict[str, str]:
+def _files(server: Server, run: DebugRun, *, site: bool) -> dict[str, str]:
     found = {
         "run.sh": "the command",
         "inventory.yml": "how the server is reached, and the role variables",
@@ -197,4 +205,6 @@ def _files(server: Server, run: DebugRun) -> dict[str, str]:
     }
     if server.host_key is not None:
         found["known_hosts"] = f"the host key that was pinned, {server.host_key.fingerprint}"
+    if site:
+        found["play/"] = "the playbook with the site's steps, and their roles, as they are now"
     return found | dict.fromkeys(run.record, "what the run told")

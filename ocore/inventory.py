@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ocore import content
+from ocore import content, siteplay
 from ocore.ssh import options as ssh_options
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def write_for_hands(
     `--ask-become-pass`).
 
     Returns:
-        The files that were written: the inventory and the known_hosts file that it names.
+        The files that were written: the inventory, the known_hosts file that it names, and the playbook of a site.
 
     """
     if server.host_key is None:
@@ -121,4 +122,16 @@ def write_for_hands(
     if key_file is not None:
         values["ansible_ssh_private_key_file"] = str(key_file.absolute())
     inventory.write_text(render(values | variables(server, options)), encoding="utf-8")
-    return [inventory, known_hosts]
+    return [inventory, known_hosts, *_write_play(directory.absolute() / "play", options)]
+
+
+def _write_play(folder: Path, options: ProvisionOptions) -> list[Path]:
+    """Write the playbook with a site's steps, and their roles; what an earlier one left there goes."""
+    if options.site is None:
+        return []
+    if folder.exists():
+        shutil.rmtree(folder)
+    for name, data in siteplay.files(options.site).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return [folder / siteplay.PLAYBOOK]

@@ -112,8 +112,8 @@ def plan_out(run: Run | None) -> PlanOut:
 def drift_out(run: Run | None) -> DriftOut:
     """Return what of that plan is drift: the steps that would run, but for validation, which always does."""
     plan = plan_out(run)
-    changing = {step.name for step in ocore.STEPS if not step.validates}
-    steps = [step for step in plan.steps if step.run and step.step in changing]
+    validating = {step.name for step in ocore.STEPS if step.validates}
+    steps = [step for step in plan.steps if step.run and step.step not in validating]
     drifted = bool(steps) if plan.checked_at else None
     return DriftOut(checked_at=plan.checked_at, run_id=plan.run_id, drifted=drifted, steps=steps)
 

@@ -14,14 +14,14 @@ from api.service.queueing import end, enqueue, running, tell, waiting
 if TYPE_CHECKING:
     from api.schemas.runs import RunCreate
     from api.service.scope import Scope
+    from api.settings import Settings
 
-_CHOSEN: Final = tuple(step.name for step in ocore.STEPS if not step.validates)
 _MOST: Final = 200
 
 
-def create(scope: Scope, name: str, body: RunCreate, by: str) -> Run:
+def create(scope: Scope, settings: Settings, name: str, body: RunCreate, by: str) -> Run:
     """Queue a run that somebody asks for."""
-    _check(body)
+    _check(body, ocore.changing_steps(settings.options("").site))
     server = scope.server(name, lock=True)
     if server.status == ServerStatus.REMOVING:
         raise Problem("removing")
@@ -35,11 +35,11 @@ def create(scope: Scope, name: str, body: RunCreate, by: str) -> Run:
     return enqueue(scope.session, server, RunKind(body.kind), by, force=body.force, steps=body.steps)
 
 
-def _check(body: RunCreate) -> None:
+def _check(body: RunCreate, steps: tuple[str, ...]) -> None:
     errors = [
-        (f"/steps/{index}", f"must be one of {', '.join(_CHOSEN)}")
+        (f"/steps/{index}", f"must be one of {', '.join(steps)}")
         for index, step in enumerate(body.steps)
-        if step not in _CHOSEN
+        if step not in steps
     ]
     if body.kind != "provision":
         errors += [("/force", "goes with kind provision only")] if body.force else []

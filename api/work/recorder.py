@@ -32,7 +32,7 @@ _BUNDLE: Final = 200
 _RETRY_SECONDS: Final = 0.5
 _MESSAGE: Final = 4000
 _NOT_RUN: Final = frozenset({ocore.StepStatus.SKIPPED, ocore.StepStatus.CANCELLED})
-_CHANGING: Final = frozenset(step.name for step in ocore.STEPS if not step.validates)
+_VALIDATING: Final = frozenset(step.name for step in ocore.STEPS if step.validates)
 _log = log(__name__)
 
 
@@ -199,12 +199,12 @@ class RowRecorder:
             session.add(row)
         if server is None:
             return
-        if kind == RunKind.PROVISION and row.step in _CHANGING:
+        if kind == RunKind.PROVISION and row.step not in _VALIDATING:
             # Also where the server has another generation by now: there will be something to clean up.
             server.touched = True
         if self._current(server) and kind != RunKind.DRIFT:
             server.provisioning_step = row.step
-            if server.touched and row.step in _CHANGING and server.status == ServerStatus.VALIDATING:
+            if server.touched and row.step not in _VALIDATING and server.status == ServerStatus.VALIDATING:
                 server.status, server.status_message = ServerStatus.PROVISIONING, "Being provisioned."
             server.updated_at = now()
         session.add(server)

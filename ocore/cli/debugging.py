@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ocore.bundle import KINDS, DebugRun, debug_bundle
 from ocore.cli.options import parse_options
 from ocore.errors import ConfigError
+from ocore.site import chosen_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,16 +27,16 @@ def write(session: Session) -> Path:
     """Write the bundle, and return where."""
     arguments = session.arguments
     told = _read(Path(arguments.log)) if arguments.log else []
-    name = _name(told)
+    name, options = _name(told), parse_options(arguments)
     run = DebugRun(
         name,
         kind=_kind(told),
-        steps=arguments.step,
+        steps=chosen_steps(arguments.step, options.site),
         force=arguments.force,
         record={"events.jsonl": "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in told)} if told else {},
     )
     file = Path(arguments.output or f"ocore-debug-{name}.tar.gz").absolute()
-    data = debug_bundle(session.server(session.trust()), run, parse_options(arguments))
+    data = debug_bundle(session.server(session.trust()), run, options)
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
             opened.write(data)

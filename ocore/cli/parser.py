@@ -135,7 +135,7 @@ def _add_reading(subparsers: Subparsers) -> None:
 
 
 def _add_local(subparsers: Subparsers) -> None:
-    _add(subparsers, "steps", commands.steps)
+    add_options(_add(subparsers, "steps", commands.steps), ("site",))
     size = _add(subparsers, "size", commands.size)
     add_size(size)
     size.add_argument("--profile", choices=tuple(PROFILES), default="standard", help="the size of an instance")

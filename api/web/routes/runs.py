@@ -24,7 +24,7 @@ def create_run(parts: TheParts, caller: Manager, id: str, body: RunCreate, respo
     """Queue a run: `provision` (all steps or some, with `force` also those that are so), `validate` or `drift`."""
 
     def use(scope: Scope) -> RunOut:
-        return mapping.run_out(runs.create(scope, id, body, caller.subject))
+        return mapping.run_out(runs.create(scope, parts.settings, id, body, caller.subject))
 
     made = writing(parts.database, caller, use)
     parts.bell.ring()
