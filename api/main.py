@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 _ABOUT = "Takes over bare Linux servers by SSH, and turns them into ready, measured and watched ones."
 
 
-def create_app(settings: Settings | None = None, *, parts: Parts | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, parts: Parts | None = None, replays: bool = False) -> FastAPI:
     """Return the API as an ASGI application.
 
     Args:
         settings: the settings; from the environment and the settings file where None.
         parts: parts that are open already, and that the caller closes; opened from the settings where None.
+        replays: whether runs are replayed, which `/health/ready` tells.
 
     Raises:
         SetupError: the service cannot start as it is set up.
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None) 
         redirect_slashes=False,
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
+    app.state.replays = replays
     for room in (servers, runs, batches, agents, receipts, audit, webhooks, capacity, health):
         app.include_router(room.router)
     problems.install(app)

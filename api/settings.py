@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 import ocore
@@ -237,6 +237,11 @@ class Settings(BaseSettings):
     security_ports: str = Field("", description="More TCP ports that the firewall leaves open, separated by commas.")
     allow_loopback: bool = Field(False, description="Whether a server may be this machine itself.")
     deny_private: bool = Field(False, description="Whether private networks' addresses are refused.")
+    site: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None, description="A folder with steps of one's own; see docs/site-steps.md."
+    )
+    # Read once: what runs does not change under a service that runs.
+    _site: ocore.Site | None = PrivateAttr(None)
 
     @classmethod
     def settings_customise_sources(
@@ -259,6 +264,7 @@ class Settings(BaseSettings):
         names = [self.token_issuer, *(one.issuer for one in self.issuers)]
         if len(set(names)) != len(names):
             raise ValueError("issuers must differ from each other, and from token_issuer")
+        self._site = ocore.Site.load(self.site) if self.site else None
         self.options("")
         ocore.estimate(None, self.capacity_profile, self.capacity)
 
@@ -269,7 +275,7 @@ class Settings(BaseSettings):
 
     def options(self, proxy: str) -> ocore.ProvisionOptions:
         """Return the options for a server with this proxy; the default proxy where it is empty."""
-        given = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name) != ""}
+        given = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name) != ""} | {"site": self._site}
         return ocore.ProvisionOptions(**given | ({"proxy": proxy} if proxy else {}))
 
 

@@ -3,6 +3,7 @@
 Everything that programs need is here; what is not exported may change.
 """
 
+from ocore.bundle import DebugRun, basis, debug_bundle
 from ocore.capacity import PROFILES, CapacityEstimate, CapacitySettings, Profile, estimate
 from ocore.engine import cleanup, drift, gather, plan, probe, provision, validate
 from ocore.errors import ERRORS, ConfigError, ErrorCode, ErrorInfo, Failure, OcoreError, RecorderError, RunFailed
@@ -31,7 +32,9 @@ from ocore.receipts import public_key as receipt_public_key
 from ocore.receipts import sign as sign_receipt
 from ocore.receipts import verify as verify_receipts
 from ocore.recorder import NullRecorder, Recorder
+from ocore.replay import Replay
 from ocore.sandbox import isolation
+from ocore.site import Site, changing_steps, registry
 from ocore.sizing import Gain, MachineSize, gains, smallest, with_more
 from ocore.specs import HardwareSpecs
 from ocore.steps import STEPS, Step
@@ -44,6 +47,7 @@ __all__ = [
     "CapacitySettings",
     "ConfigError",
     "Credentials",
+    "DebugRun",
     "Drift",
     "ErrorCode",
     "ErrorInfo",
@@ -62,21 +66,26 @@ __all__ = [
     "ReceiptFault",
     "Recorder",
     "RecorderError",
+    "Replay",
     "RunFailed",
     "RunResult",
     "RunStatus",
     "Server",
+    "Site",
     "Step",
     "StepReading",
     "StepResult",
     "StepStatus",
     "TaskEvent",
+    "basis",
+    "changing_steps",
     "check_fingerprint",
     "check_host",
     "check_password",
     "check_private_key",
     "check_user",
     "cleanup",
+    "debug_bundle",
     "drift",
     "estimate",
     "evidence",
@@ -88,6 +97,7 @@ __all__ = [
     "provision",
     "receipt_digest",
     "receipt_public_key",
+    "registry",
     "resolve",
     "sign_receipt",
     "smallest",

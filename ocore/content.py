@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Final
 
 _PACKAGE: Final = Path(__file__).parent
 _ROOMS: Final = ("ansible.cfg", "inventory_templates", "playbooks", "roles")
@@ -29,22 +26,18 @@ def playbook(name: str) -> Path:
 @functools.cache
 def digest() -> str:
     """Return a SHA-256 over everything that a run would execute, the same for a checkout and its wheel."""
-    return _digest_of(root() / room for room in _ROOMS)
-
-
-def roles() -> dict[str, str]:
-    """Return the same for each role, by its name."""
-    return {base.name: _digest_of_role(base) for base in sorted((root() / "roles").iterdir()) if base.is_dir()}
+    return _digest(*(root() / room for room in _ROOMS))
 
 
 @functools.cache
-def _digest_of_role(base: Path) -> str:
-    return _digest_of([base])
+def role_digests() -> dict[str, str]:
+    """Return a SHA-256 for each role by its name: roles have no other version."""
+    return {role.name: _digest(role) for role in sorted((root() / "roles").iterdir()) if role.is_dir()}
 
 
-def _digest_of(bases: Iterable[Path]) -> str:
+def _digest(*places: Path) -> str:
     total = hashlib.sha256()
-    for base in bases:
+    for base in places:
         files = sorted(base.rglob("*")) if base.is_dir() else [base]
         for file in files:
             if file.is_file() and "__pycache__" not in file.parts:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
-from ocore.errors import ConfigError
 from ocore.evidence import planned
 from ocore.models import Drift, ProvisionOptions, RunResult
 from ocore.runs.run import Kind, Run, Stop, checked
+from ocore.site import changing_steps, chosen_steps, registry
 from ocore.steps import CHANGING, CLEANUP, STEPS, VALIDATION
 from ocore.transport import SshTransport
 
@@ -31,12 +32,12 @@ GATHER = Kind("gather", "facts", _GATHER)
 LOOK = Kind("look", "provision", _GATHER, tags=("look",), reads=CHANGING)
 
 
-def _steps(steps: Sequence[str]) -> tuple[str, ...]:
-    """Return the steps that were asked for, in their order."""
-    for name in steps:
-        if name not in CHANGING:
-            raise ConfigError("steps", f"there is no step {name!r} to choose; there are: {', '.join(CHANGING)}")
-    return tuple(name for name in CHANGING if name in steps)
+def _of(kind: Kind, options: ProvisionOptions) -> Kind:
+    """Return a kind of run with the site's steps among ours."""
+    if options.site is None:
+        return kind
+    steps = tuple(step.name for step in registry(options.site)) if kind is PROVISION else kind.steps
+    return dataclasses.replace(kind, steps=steps, reads=changing_steps(options.site))
 
 
 def validate(
@@ -94,8 +95,9 @@ def provision(
         RecorderError: the recorder raised.
 
     """
-    variables = {"ocore_force": force, "ocore_steps": list(_steps(steps))}
-    run = Run(PROVISION, server, options, recorder, Stop(cancel, timeout), transport or SshTransport())
+    options = options or ProvisionOptions()
+    variables = {"ocore_force": force, "ocore_steps": list(chosen_steps(steps, options.site))}
+    run = Run(_of(PROVISION, options), server, options, recorder, Stop(cancel, timeout), transport or SshTransport())
     return run.go(variables, check=check)
 
 
@@ -164,7 +166,7 @@ def _look(
     steps: tuple[str, ...] = (),
     force: bool = False,
 ) -> RunResult:
-    run = Run(LOOK, server, options, recorder, stop, transport or SshTransport())
+    run = Run(_of(LOOK, options), server, options, recorder, stop, transport or SshTransport())
     return run.go({"ocore_force": force, "ocore_steps": list(steps)}).raise_for_status()
 
 
@@ -187,7 +189,7 @@ def plan(
 
     """
     options = options or ProvisionOptions()
-    chosen = _steps(steps)
+    chosen = chosen_steps(steps, options.site)
     result = _look(server, options, recorder, Stop(cancel, timeout), transport, steps=chosen, force=force)
     return planned(server, options, result.reading)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,13 @@ def planned(server: Server, options: ProvisionOptions, reading: Sequence[StepRea
     """Return the plan that a look at a server leads to."""
     validation = tuple(PlannedStep(name, run=True, reasons=("validation always runs",)) for name in VALIDATION)
     rest = tuple(PlannedStep(one.step, run=one.due, reasons=_why(one)) for one in reading)
-    return Plan(server.id, options.variables(), content.digest(), validation + rest)
+    return Plan(server.id, options.variables(), _content(options), validation + rest)
+
+
+def _content(options: ProvisionOptions) -> str:
+    """Return the digest of what would run: of our content, and of a site's."""
+    ours = content.digest()
+    return ours if options.site is None else hashlib.sha256(f"{ours} {options.site.digest}".encode()).hexdigest()
 
 
 def _why(reading: StepReading) -> tuple[str, ...]:
@@ -38,7 +45,7 @@ def tools() -> dict[str, Any]:
     return {
         "versions": {name: version(name) for name in _PACKAGES},
         "content": content.digest(),
-        "roles": content.roles(),
+        "roles": content.role_digests(),
     }
 
 
@@ -52,6 +59,7 @@ def evidence(server: Server, options: ProvisionOptions, result: RunResult) -> di
 
     """
     return tools() | {
+        "content": _content(options),
         "plan": planned(server, options, result.reading).hash if result.reading else None,
         "facts": receipts.digest(asdict(result.specs)) if result.specs is not None else None,
         "hostKey": result.host_key.fingerprint if result.host_key is not None else None,

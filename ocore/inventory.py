@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ocore import content
+from ocore import content, siteplay
 from ocore.ssh import options as ssh_options
 
 if TYPE_CHECKING:
@@ -83,10 +84,26 @@ def secrets(server: Server) -> dict[str, Any]:
     return {"agent_token": server.agent_token} if server.agent_token else {}
 
 
-def _trusting(known_hosts: Path) -> str:
+def _trusting(known_hosts: Path | str) -> str:
     """Return the option that names the file, quoted twice: Ansible splits these words, and ssh splits the value."""
     value = str(known_hosts).replace("%", "%%")
     return shlex.quote(f'UserKnownHostsFile="{value}"')
+
+
+def reaching(server: Server, known_hosts: Path | str | None) -> dict[str, Any]:
+    """Return how a person's Ansible reaches the server; without a known_hosts file, ssh asks for the host key."""
+    variables: dict[str, Any] = {
+        "ansible_become": server.user != "root",
+        "ansible_host": server.host,
+        "ansible_port": server.port,
+        "ansible_user": server.user,
+    }
+    if known_hosts is not None:
+        variables["ansible_ssh_common_args"] = (
+            f"-o {_trusting(known_hosts)} -o HostKeyAlias={ssh_options.ALIAS} "
+            "-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null"
+        )
+    return variables
 
 
 def write_for_hands(
@@ -98,7 +115,7 @@ def write_for_hands(
     `--ask-become-pass`).
 
     Returns:
-        The files that were written: the inventory and the known_hosts file that it names.
+        The files that were written: the inventory, the known_hosts file that it names, and the playbook of a site.
 
     """
     if server.host_key is None:
@@ -106,15 +123,20 @@ def write_for_hands(
     directory.mkdir(parents=True, exist_ok=True)
     known_hosts, inventory = directory.absolute() / "known_hosts", directory.absolute() / "inventory.yml"
     known_hosts.write_text(ssh_options.known_hosts_line(server.host_key), encoding="ascii")
-    reaching: dict[str, Any] = {
-        "ansible_become": server.user != "root",
-        "ansible_host": server.host,
-        "ansible_port": server.port,
-        "ansible_ssh_common_args": f"-o {_trusting(known_hosts)} -o HostKeyAlias={ssh_options.ALIAS} "
-        "-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null",
-        "ansible_user": server.user,
-    }
+    values = reaching(server, known_hosts)
     if key_file is not None:
-        reaching["ansible_ssh_private_key_file"] = str(key_file.absolute())
-    inventory.write_text(render(reaching | variables(server, options)), encoding="utf-8")
-    return [inventory, known_hosts]
+        values["ansible_ssh_private_key_file"] = str(key_file.absolute())
+    inventory.write_text(render(values | variables(server, options)), encoding="utf-8")
+    return [inventory, known_hosts, *_write_play(directory.absolute() / "play", options)]
+
+
+def _write_play(folder: Path, options: ProvisionOptions) -> list[Path]:
+    """Write the playbook with a site's steps, and their roles; what an earlier one left there goes."""
+    if options.site is None:
+        return []
+    if folder.exists():
+        shutil.rmtree(folder)
+    for name, data in siteplay.files(options.site).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return [folder / siteplay.PLAYBOOK]

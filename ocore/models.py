@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from ocore.errors import ConfigError, ErrorCode, Failure, RunFailed
 from ocore.intake import address, keys
 from ocore.intake.hostkeys import HostKey, check_fingerprint
+from ocore.site import Site
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -186,6 +187,7 @@ class ProvisionOptions:
         agent_interval: seconds between two of the agent's heartbeats.
         allow_loopback: whether a server may be this machine itself.
         deny_private: whether addresses of private networks are refused.
+        site: a folder with steps of one's own (docs/site-steps.md).
 
     """
 
@@ -205,9 +207,12 @@ class ProvisionOptions:
     agent_interval: int = _option("agent_interval", 30)
     allow_loopback: bool = False
     deny_private: bool = False
+    site: Site | None = None
 
     def __post_init__(self) -> None:
         """Check every field against its rule."""
+        if self.site is not None and not isinstance(self.site, Site):
+            raise ConfigError("site", "must be a Site; Site.load reads one from a folder")
         _check_choice("proxy", self.proxy, ("caddy", "nginx", "traefik", "none"))
         _check_choice("docker_source", self.docker_source, ("auto", "official", "distribution"))
         for name in ("caddy_image", "nginx_image", "traefik_image"):

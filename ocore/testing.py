@@ -87,7 +87,7 @@ class _ReplayedProcess:
 
     def answers(self) -> Iterator[dict[str, Any] | None]:
         for answer in self._waiting:
-            yield _replaced(answer, NONCE, self._nonce)
+            yield with_nonce(answer, NONCE, self._nonce)
         while self._hang and not self._ended:
             time.sleep(0.01)
             yield None
@@ -137,7 +137,7 @@ class _RecordedProcess:
     def answers(self) -> Iterator[dict[str, Any] | None]:
         for answer in self._inner.answers():
             if answer is not None:
-                self._file.write(json.dumps(_replaced(answer, self._nonce, NONCE), sort_keys=True) + "\n")
+                self._file.write(json.dumps(with_nonce(answer, self._nonce, NONCE), sort_keys=True) + "\n")
             yield answer
 
     def complaint(self) -> str:
@@ -147,7 +147,8 @@ class _RecordedProcess:
         self._inner.end()
 
 
-def _replaced(answer: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+def with_nonce(answer: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """Return an answer with one run's nonce in place of another's."""
     message = answer.get("result", {}).get("msg")
     if not isinstance(message, str) or old not in message:
         return answer

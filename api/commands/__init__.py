@@ -75,6 +75,14 @@ def _add_serve(subparsers: Any) -> None:
     )
     parser.add_argument("--host", help="the address to listen at (default: the setting's)")
     parser.add_argument("--port", type=int, help="the port to listen at; 0: any free one (default: the setting's)")
+    parser.add_argument(
+        "--replay",
+        metavar="DIR",
+        nargs="?",
+        const="",
+        help="reach no server: answer every run from the recordings in DIR, or from those that are shipped; for tests "
+        "of clients. The data is in a folder that goes with the process, unless --home names another",
+    )
 
 
 def _add_org(subparsers: Any) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from api import logs
+from api.commands import replaying
 from api.commands.opening import settings_of
 from api.errors import SetupError
 from api.main import create_app
@@ -32,14 +33,20 @@ _CLOSE_SECONDS = 5
 def serve(arguments: Namespace) -> int:
     """Run the service until it is told to stop."""
     given = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
-    settings = settings_of(arguments, **given)
+    if arguments.replay is not None:
+        return replaying.serve(arguments, given, _run)
+    return _run(arguments.role, settings_of(arguments, **given))
+
+
+def _run(role: str, settings: Settings, transport: Any = None) -> int:
+    """Run one role until it is told to stop; with a transport, that one takes the place of every server."""
     logs.configure(settings)
     parts = Parts.open(settings)
-    worker = Worker(parts) if arguments.role != "api" else None
+    worker = Worker(parts, transport) if role != "api" else None
     try:
-        if arguments.role == "worker":
+        if role == "worker":
             return _work(worker)
-        return _serve(parts, worker)
+        return _serve(parts, worker, replays=transport is not None)
     finally:
         parts.close()
 
@@ -58,8 +65,8 @@ def _work(worker: Worker | None) -> int:
     return 0
 
 
-def _serve(parts: Parts, worker: Worker | None) -> int:
-    app = create_app(parts=parts)
+def _serve(parts: Parts, worker: Worker | None, *, replays: bool) -> int:
+    app = create_app(parts=parts, replays=replays)
     listening = _listen(parts.settings)
     server = _Server(app, worker, parts.settings.trusted_proxies)
     _say(parts.settings, listening.getsockname()[1])

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from sqlmodel import col, select
 
-from sqlmodel import col, select
-
 from api.commands.opening import opened, organization
 from api.data.tables import AuditEntry, RevokedToken, now
 from api.errors import SetupError

@@ -90,8 +90,16 @@ Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_
 AuthMethod = Literal["key", "password"]
 ProxyType = Literal["caddy", "nginx", "traefik", "none"]
 # The service checks them: it knows which ones go with the kind of run.
+# A site may have steps of its own, so the names are no enumeration.
 ChosenStep = Annotated[
-    str, WithJsonSchema({"type": "string", "enum": [step.name for step in ocore.STEPS if not step.validates]})
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[a-z][a-z0-9_]{0,39}$",
+            "examples": [step.name for step in ocore.STEPS if not step.validates],
+        }
+    ),
 ]
 Fingerprint = Annotated[
     str,
@@ -100,10 +108,21 @@ Fingerprint = Annotated[
 ]
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """Leave defaults out of a body's schema: clients that are made of it would send them, or ask for them.
+
+    In a PUT they would change what nobody named. docs/api.md has them.
+    """
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class Request(BaseModel):
     """A body that comes in: unknown keys are refused, and no message repeats what was sent."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", hide_input_in_errors=True, json_schema_extra=_without_defaults
+    )
 
 
 class Answer(BaseModel):

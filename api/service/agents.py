@@ -22,6 +22,7 @@ from api.logs import log
 from api.schemas.runs import RunCreate
 from api.security.seal import KeyMissing, SealBroken
 from api.service import runs, standing
+from api.service.audit import server_thing
 from api.service.mapping import AGENT_TOKEN, binding
 
 if TYPE_CHECKING:

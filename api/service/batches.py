@@ -26,7 +26,7 @@ _ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 
 def create(settings: Settings, scope: Scope, body: BatchCreate, by: str) -> Batch:
     """Queue a run for each chosen server; one that can have none now is written down with the reason."""
-    runs.check(body)
+    runs.check(body, settings)
     batch = Batch(
         organization_id=scope.organization,
         kind=RunKind(body.kind),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PRIVATE_KEY = "sshPrivateKey"
 AGENT_TOKEN = "agentToken"  # noqa: S105 - the name of a field
 PASSWORD = "sshPassword"  # noqa: S105 - the name of a field
+# A server of the library has credentials; these are sent nowhere.
+_NO_SECRET = ocore.Credentials(password="-")  # noqa: S106 - see above
 _SPECS = ("os_name", "os_version", "kernel_version", "architecture")
 _SIZES = ("cpu_cores", "ram_total_bytes", "disk_total_bytes", "disk_free_bytes", "own_disk_bytes")
 
@@ -122,8 +124,8 @@ def plan_out(run: Run | None) -> PlanOut:
 def drift_out(run: Run | None) -> DriftOut:
     """Return what of that plan is drift: the steps that would run, but for validation, which always does."""
     plan = plan_out(run)
-    changing = {step.name for step in ocore.STEPS if not step.validates}
-    steps = [step for step in plan.steps if step.run and step.step in changing]
+    validating = {step.name for step in ocore.STEPS if step.validates}
+    steps = [step for step in plan.steps if step.run and step.step not in validating]
     drifted = bool(steps) if plan.checked_at else None
     return DriftOut(checked_at=plan.checked_at, run_id=plan.run_id, drifted=drifted, steps=steps)
 
@@ -164,6 +166,11 @@ def key_missing(missing: KeyMissing) -> ocore.Failure:
     """Return the failure that a secret cannot be opened here."""
     words = f"The server's secrets cannot be opened on this machine: {missing}. Copy the ring of encryption keys here."
     return ocore.Failure(ocore.ErrorCode.INTERNAL, words)
+
+
+def known_server(server: Server) -> ocore.Server:
+    """Return a server as the library takes it, without its secrets: for what contacts nobody."""
+    return ocore.Server(server.host, _NO_SECRET, server.ssh_user, server.port, host_key(server), id=server.id)
 
 
 def _opened(server: Server, field: str, seal: Seal) -> str | None:

@@ -19,15 +19,12 @@ if TYPE_CHECKING:
     from api.service.scope import Scope
     from api.settings import Settings
 
-_CHOSEN: Final = tuple(step.name for step in ocore.STEPS if not step.validates)
 _MOST: Final = 200
 
 
-def create(
-    settings: Settings, scope: Scope, name: str, body: RunCreate, by: str, *, batch: str | None = None
-) -> Run:
+def create(settings: Settings, scope: Scope, name: str, body: RunCreate, by: str, *, batch: str | None = None) -> Run:
     """Queue a run that somebody asks for, alone or in a batch."""
-    check(body)
+    check(body, settings)
     server = scope.server(name, lock=True)
     if server.status == ServerStatus.REMOVING:
         raise Problem("removing")
@@ -49,12 +46,13 @@ def _thing(run: Run, server: Server) -> Thing:
     return Thing("run", run.id, server.name, server.id)
 
 
-def check(body: RunCreate) -> None:
+def check(body: RunCreate, settings: Settings) -> None:
     """Raise `invalid` where the parts of a request do not go together."""
+    steps = ocore.changing_steps(settings.options("").site)
     errors = [
-        (f"/steps/{index}", f"must be one of {', '.join(_CHOSEN)}")
+        (f"/steps/{index}", f"must be one of {', '.join(steps)}")
         for index, step in enumerate(body.steps)
-        if step not in _CHOSEN
+        if step not in steps
     ]
     if body.kind != "provision":
         errors += [("/force", "goes with kind provision only")] if body.force else []

@@ -11,6 +11,7 @@ from sqlalchemy import func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
+import ocore
 from api.data import machines
 from api.data.database import clock
 from api.data.locks import lock_server
@@ -114,6 +115,7 @@ def _take(session: Session, name: str, owner: str, settings: Settings) -> Claim 
             started_at=func.coalesce(col(Run.started_at), moment),
             cancel_reason="",
             message="",
+            basis=ocore.basis(settings.options(server.proxy_type)),
         )
     )
     if taken.rowcount != 1:  # type: ignore[attr-defined]

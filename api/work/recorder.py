@@ -34,7 +34,7 @@ _BUNDLE: Final = 200
 _RETRY_SECONDS: Final = 0.5
 _MESSAGE: Final = 4000
 _NOT_RUN: Final = frozenset({ocore.StepStatus.SKIPPED, ocore.StepStatus.CANCELLED})
-_CHANGING: Final = frozenset(step.name for step in ocore.STEPS if not step.validates)
+_VALIDATING: Final = frozenset(step.name for step in ocore.STEPS if step.validates)
 _AGENT: Final = "agent"
 _log = log(__name__)
 
@@ -239,7 +239,7 @@ class RowRecorder:
             session.add(row)
         if server is None or not ran:
             return
-        if kind == RunKind.PROVISION and row.step in _CHANGING:
+        if kind == RunKind.PROVISION and row.step not in _VALIDATING:
             # Also where the server has another generation by now: there will be something to clean up. And also for a
             # step that is already so: it may be from a life of the server that we do not know of.
             server.touched = True
@@ -248,7 +248,7 @@ class RowRecorder:
             if row.step == _AGENT and row.status == ocore.StepStatus.RUNNING:
                 self._agent_before = server.agent_status, server.agent_since
                 standing.step_began(server, self._parts.settings)
-            if server.touched and row.step in _CHANGING and server.status == ServerStatus.VALIDATING:
+            if server.touched and row.step not in _VALIDATING and server.status == ServerStatus.VALIDATING:
                 server.status, server.status_message = ServerStatus.PROVISIONING, "Being provisioned."
             server.updated_at = now()
         session.add(server)

@@ -94,9 +94,9 @@ def add_selection(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--step",
         action="append",
-        choices=CHANGING,
+        metavar="STEP",
         default=[],
-        help="only this step besides validation; may be given several times",
+        help=f"only this step besides validation; may be given several times: {', '.join(CHANGING)}, or one of --site",
     )
     parser.add_argument("--force", action="store_true", help="run every step, also where all is already so")
 

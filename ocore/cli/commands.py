@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocore.capacity import GIB, MIB, estimate
-from ocore.cli import handmade
+from ocore.cli import debugging, handmade
 from ocore.cli.exits import Exit
+from ocore.cli.options import parse_options
 from ocore.cli.outcome import Outcome, of_run
 from ocore.cli.show import shapes, words
 from ocore.errors import ConfigError
+from ocore.site import registry
 from ocore.sizing import gains, smallest, with_more
 from ocore.specs import HardwareSpecs
-from ocore.steps import CLEANUP, STEPS, VALIDATION
+from ocore.steps import CLEANUP, VALIDATION
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -26,7 +28,7 @@ def provision(session: Session) -> Outcome:
     arguments = session.arguments
     result = session.run(
         session.door.provision,
-        shown=[step.name for step in STEPS],
+        shown=[step.name for step in registry(parse_options(arguments).site)],
         steps=arguments.step,
         force=arguments.force,
         check=arguments.check,
@@ -106,9 +108,10 @@ def _figures(arguments: Namespace) -> HardwareSpecs:
     )
 
 
-def steps(_session: Session) -> Outcome:
+def steps(session: Session) -> Outcome:
     """List the steps of a provisioning run."""
-    return Outcome({"steps": shapes.steps(STEPS)}, words.steps(STEPS))
+    found = registry(parse_options(session.arguments).site)
+    return Outcome({"steps": shapes.steps(found)}, words.steps(found))
 
 
 _HINT = ("Run for example (where all is so already, it stops after looking; -e ocore_force=true runs every step):",)
@@ -119,6 +122,13 @@ def inventory(session: Session) -> Outcome:
     made = handmade.write(session)
     body = {"files": [str(file) for file in made.files], "commands": list(made.commands)}
     return Outcome(body, [*(f"Wrote {file}" for file in made.files), "", *_HINT, "", *made.commands])
+
+
+def debug_bundle(session: Session) -> Outcome:
+    """Write what somebody elsewhere needs to make a run again by hand, without a secret in it."""
+    file = debugging.write(session)
+    said = [f"Wrote {file}; README.md in it says what to fill in and how to run it."]
+    return Outcome({"files": [str(file)]}, said)
 
 
 def forget_host_key(session: Session) -> Outcome:

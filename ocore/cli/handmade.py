@@ -43,21 +43,22 @@ def write(session: Session) -> HandRun:
         files = write_for_hands(Path(arguments.directory), server, parse_options(arguments), key_file=key_file)
     except OSError as error:
         raise ConfigError("--directory", f"cannot be written to: {error.strerror}") from None
-    return HandRun(tuple(files), _commands(arguments, files[0], user=server.user))
+    playbook = files[2] if len(files) > 2 else content.playbook("provision")  # noqa: PLR2004 - see write_for_hands
+    return HandRun(tuple(files), _commands(arguments, files[0], playbook, user=server.user))
 
 
-def _commands(arguments: Namespace, inventory: Path, *, user: str) -> tuple[str, ...]:
+def _commands(arguments: Namespace, inventory: Path, playbook: Path, *, user: str) -> tuple[str, ...]:
     asking = [] if arguments.key else ["--ask-pass"]
     if user != "root":
         asking.append("--ask-become-pass")
-    whole = _command(inventory, asking)
+    whole = _command(inventory, playbook, asking)
     return (f"{whole} --tags docker --check --diff", whole)
 
 
-def _command(inventory: Path, asking: list[str]) -> str:
+def _command(inventory: Path, playbook: Path, asking: list[str]) -> str:
     # Named in full: the settings are beside the playbooks, wherever the package is installed.
     settings = shlex.quote(f"ANSIBLE_CONFIG={content.root() / 'ansible.cfg'}")
-    words = [_program(), "-i", str(inventory), *asking, str(content.playbook("provision"))]
+    words = [_program(), "-i", str(inventory), *asking, str(playbook)]
     return f"env {settings} {shlex.join(words)}"
 
 

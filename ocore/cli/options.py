@@ -6,9 +6,11 @@ import argparse
 import inspect
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from ocore.models import ProvisionOptions
+from ocore.site import Site
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -37,7 +39,10 @@ def add_options(parser: ArgumentParser, names: Collection[str]) -> None:
 def parse_options(arguments: Namespace) -> ProvisionOptions:
     """Return the options that were given; ProvisionOptions checks them."""
     given = vars(arguments)
-    return ProvisionOptions(**{name: given[name] for name in OPTIONS if name in given})
+    chosen = {name: given[name] for name in OPTIONS if name in given}
+    if "site" in chosen:
+        chosen["site"] = Site.load(Path(chosen["site"]))
+    return ProvisionOptions(**chosen)
 
 
 def _kind(hint: Any) -> dict[str, Any]:
@@ -45,11 +50,13 @@ def _kind(hint: Any) -> dict[str, Any]:
         return {"action": "store_true"}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
+    if hint == Site | None:
+        return {"metavar": "DIR"}
     return {"type": int, "metavar": "N"} if hint is int else {"metavar": "TEXT"}
 
 
 def _help(words: str, default: object) -> str:
-    shown = "" if default in (False, "") else f" (default: {default})"
+    shown = "" if default in (False, "", None) else f" (default: {default})"
     return f"{words.rstrip('.')}{shown}".replace("%", "%%")
 
 

@@ -139,7 +139,7 @@ def _add_reading(subparsers: Subparsers) -> None:
 
 
 def _add_local(subparsers: Subparsers) -> None:
-    _add(subparsers, "steps", commands.steps)
+    add_options(_add(subparsers, "steps", commands.steps), ("site",))
     size = _add(subparsers, "size", commands.size)
     add_size(size)
     size.add_argument("--profile", choices=tuple(PROFILES), default="standard", help="the size of an instance")
@@ -150,6 +150,13 @@ def _add_local(subparsers: Subparsers) -> None:
     add_trust(inventory)
     add_options(inventory, OPTIONS)
     add_receipt(_add(subparsers, "receipt", receipt))
+    bundle = _add(subparsers, "debug-bundle", commands.debug_bundle)
+    add_target(bundle)
+    bundle.add_argument("--log", metavar="FILE", help="what the run printed with --json")
+    bundle.add_argument("--output", metavar="FILE", help="where to write (default: ocore-debug-RUN.tar.gz, here)")
+    add_trust(bundle)
+    add_selection(bundle)
+    add_options(bundle, OPTIONS)
     forget = _add(subparsers, "forget-host-key", commands.forget_host_key)
     forget.add_argument("target", metavar="HOST[:PORT]", help="the server; an IPv6 address in brackets")
     add_state(forget)

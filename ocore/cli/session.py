@@ -15,6 +15,7 @@ from ocore.cli.stopping import stopping
 from ocore.cli.target import Target, parse_target
 from ocore.cli.trust import KeyTrust
 from ocore.models import Credentials, Server
+from ocore.site import chosen_steps
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -70,6 +71,7 @@ class Session:
 
     def _call(self, call: Callable[..., Result], progress: Progress, extra: dict[str, Any]) -> Result:
         options = parse_options(self.arguments)
+        chosen_steps(extra.get("steps", ()), options.site)
         # Credentials last: nobody is asked for a password before everything else is known to be right.
         server = dataclasses.replace(
             self.server(progress.trust),

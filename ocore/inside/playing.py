@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shlex
@@ -106,13 +107,24 @@ class Player:
             self._untidy |= str(answer.get("role") or "") not in READING
             self._channel.say(answer, detail=is_detail(answer))
 
+    def _playbook(self, order: dict[str, Any]) -> Path:
+        """Return what is to be played: a playbook of ours, or one that came with the order and its roles."""
+        if not order.get("files"):
+            return content.playbook(order["playbook"])
+        folder = self._work / "play"
+        for name, data in order["files"].items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(base64.b64decode(data))
+        return folder / f"{order['playbook']}.yml"
+
     def play(self, order: dict[str, Any], session: Session) -> None:
         """Run one playbook; say every event that matters, and at the end how Ansible ended."""
         (self._work / "inventory.yml").write_text(order["inventory"], encoding="utf-8")
         variables = {name: literal(value) for name, value in order["variables"].items()}
         (self._work / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
         told = {
-            "arguments": [*_flags(self._work, order), str(content.playbook(order["playbook"]))],
+            "arguments": [*_flags(self._work, order), str(self._playbook(order))],
             "environment": {
                 "ANSIBLE_SSH_ARGS": " ".join(session.ssh_flags),
                 # The login's own connection: one handshake for the whole run, and no other run can use it.

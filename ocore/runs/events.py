@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ocore.errors import ErrorCode, Failure
 from ocore.models import StepReading
-from ocore.steps import BY_NAME
+from ocore.steps import VALIDATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -239,7 +239,7 @@ def parse_reading(result: dict[str, Any], expected: Sequence[str], text: Callabl
         reasons = found.get("reasons")
         words = tuple(text(one) for one in reasons[:MAX_REASONS]) if isinstance(reasons, list) else ()
         conditions = found.get("conditions")
-        if BY_NAME[name].validates:
+        if name in VALIDATION:
             continue
         reading.steps[name] = StepReading(
             step=name,

@@ -13,9 +13,10 @@ from ocore.runs.events import Reading, Seen, StepTally
 from ocore.steps import BY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ocore.recorder import Recorder
+    from ocore.steps import Step
 
 _STOPPED: Final = frozenset({ErrorCode.CANCELLED})
 
@@ -30,8 +31,9 @@ class _Open:
 class Ledger:
     """Entries for a fixed list of steps, in order; at most one is open."""
 
-    def __init__(self, steps: Sequence[str], recorder: Recorder) -> None:
+    def __init__(self, steps: Sequence[str], recorder: Recorder, known: Mapping[str, Step] = BY_NAME) -> None:
         self.broken: Exception | None = None
+        self._known = known
         self._steps = list(steps)
         self._recorder = recorder
         self._open: _Open | None = None
@@ -81,7 +83,7 @@ class Ledger:
             return
         tally = tally or StepTally()
         if not message:
-            message = _success_message(step, tally, reading)
+            message = self._success_message(step, tally, reading)
         self._close(step, StepStatus.SUCCESS, message, tally)
 
     def event(self, seen: Seen) -> None:
@@ -99,7 +101,7 @@ class Ledger:
 
     def overdue(self) -> str | None:
         """Return the open step if it has taken longer than it may."""
-        if self._open is None or time.monotonic() - self._open.clock <= BY_NAME[self._open.step].timeout:
+        if self._open is None or time.monotonic() - self._open.clock <= self._known[self._open.step].timeout:
             return None
         return self._open.step
 
@@ -166,10 +168,9 @@ class Ledger:
         self._results[result.step] = result
         self.tell(lambda recorder: recorder.step_finished(result))
 
-
-def _success_message(step: str, tally: StepTally, reading: Reading | None) -> str:
-    if BY_NAME[step].validates:
-        return "Done."
-    found = reading.steps.get(step) if reading else None
-    because = f" It ran since: {'; '.join(found.reasons)}." if found and found.reasons else ""
-    return f"{tally.changed} of {tally.tasks} task(s) changed something.{because}"
+    def _success_message(self, step: str, tally: StepTally, reading: Reading | None) -> str:
+        if self._known[step].validates:
+            return "Done."
+        found = reading.steps.get(step) if reading else None
+        because = f" It ran since: {'; '.join(found.reasons)}." if found and found.reasons else ""
+        return f"{tally.changed} of {tally.tasks} task(s) changed something.{because}"

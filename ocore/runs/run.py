@@ -5,13 +5,14 @@ The order is the point: address, host key, pin, and only then credentials. What 
 
 from __future__ import annotations
 
+import base64
 import secrets as random
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
-from ocore import inventory, patience
+from ocore import inventory, patience, siteplay
 from ocore.errors import ErrorCode, Failure, RecorderError
 from ocore.intake.scrub import Scrubber
 from ocore.models import ProvisionOptions, RunResult
@@ -20,8 +21,8 @@ from ocore.runs.drain import drain
 from ocore.runs.events import EventParser, Seen
 from ocore.runs.ledger import Ledger
 from ocore.runs.login import Login, login_order, read_login
+from ocore.site import known_steps
 from ocore.specs import parse_specs
-from ocore.steps import BY_NAME
 
 if TYPE_CHECKING:
     import threading
@@ -126,7 +127,8 @@ class Run:
         self._transport = transport
         self._id = uuid.uuid4().hex
         self._scrub = Scrubber(server.secrets)
-        self._ledger = Ledger(kind.steps, self._recorder)
+        self._known = known_steps(self._options.site)
+        self._ledger = Ledger(kind.steps, self._recorder, self._known)
         self._key: HostKey | None = None
         self._process: Process | None = None
         self._where = ""
@@ -212,6 +214,7 @@ class Run:
             {
                 "op": "play",
                 "playbook": self._kind.playbook,
+                "files": self._files(),
                 "inventory": inventory.render(values),
                 "variables": controls | variables,
                 "tags": list(self._kind.tags),
@@ -227,6 +230,13 @@ class Run:
                 self._conclude(answer)
                 return
         self._lost()
+
+    def _files(self) -> dict[str, str]:
+        """Return what is played instead of our own playbook, in base64; empty without a site."""
+        site = self._options.site
+        if site is None or self._kind.playbook != siteplay.NAME:
+            return {}
+        return {name: base64.b64encode(data).decode() for name, data in siteplay.files(site).items()}
 
     def _take(self, event: dict[str, Any]) -> None:
         """Act on one event of Ansible's."""
@@ -282,7 +292,9 @@ class Run:
             late = self._ledger.overdue()
             if late:
                 raise Stopped(
-                    Failure(ErrorCode.STEP_TIMEOUT, f"The step {late} took longer than {BY_NAME[late].timeout:.0f} s.")
+                    Failure(
+                        ErrorCode.STEP_TIMEOUT, f"The step {late} took longer than {self._known[late].timeout:.0f} s."
+                    )
                 )
             if answer is not None:
                 yield answer

@@ -49,6 +49,7 @@ OURS = {
     ("GET", "/api/servers/{id}/metrics/latest"),
     ("GET", "/api/runs/{id}"),
     ("POST", "/api/runs/{id}/cancel"),
+    ("GET", "/api/runs/{id}/debug-bundle"),
     ("GET", "/api/runs/{id}/events"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
@@ -134,6 +135,21 @@ def test_the_document_tells_problems_as_they_are_sent(service: Service) -> None:
                 [(kind, told)] = answer["content"].items()
                 assert kind == "application/problem+json"
                 assert "requestId" in document.shape(told["schema"])
+
+
+def test_the_document_has_no_defaults_in_bodies(service: Service) -> None:
+    """A generated client would send them, and a PUT of one field would change the others."""
+    document = service.client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    bodies = {
+        operation["requestBody"]["content"]["application/json"]["schema"].get("$ref", "").rpartition("/")[2]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        if "requestBody" in operation
+    } - {""}
+    assert {"ServerCreate", "ServerUpdate", "RunCreate"} <= bodies
+    for name in bodies:
+        assert [field for field, one in schemas[name]["properties"].items() if "default" in one] == [], name
 
 
 def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:

@@ -55,6 +55,7 @@ def test_the_content_is_the_checkouts(installed: Installed, wheel: Path) -> None
     assert "api/data/migrations/env.py" in names
     assert not [name for name in names if "__pycache__" in name or name.startswith(("tests/", "docs/"))]
     assert "ocore/py.typed" in names
+    assert "ocore/recordings/replay.json" in names
 
 
 def test_the_command_line_is_there(installed: Installed) -> None:

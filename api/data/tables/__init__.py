@@ -14,9 +14,9 @@ from api.data.tables.webhooks import Delivery, DeliveryState, Webhook
 __all__ = [
     "AgentStatus",
     "Answer",
+    "AuditEntry",
     "Batch",
     "BatchStop",
-    "AuditEntry",
     "Delivery",
     "DeliveryState",
     "Event",

@@ -82,6 +82,8 @@ class Run(SQLModel, table=True):
     lease_until: datetime | None = moment()
     start_after: datetime | None = moment()
     cancel_reason: str = ""  # empty: nobody wants it to stop
+    # What it was made with (`ocore.basis`): settings and roles may be others by the time that somebody asks.
+    basis: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(), nullable=True))
 
     error_code: str = ""
     message: str = long_text()

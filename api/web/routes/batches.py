@@ -40,7 +40,9 @@ def get_batch(parts: TheParts, caller: Viewer, id: str) -> BatchOut:  # noqa: A0
     return reading(parts.database, caller, lambda scope: batches.shown(scope, batches.find(scope, id)))
 
 
-@router.post("/batches/{id}/cancel", status_code=202, operation_id="cancelBatch", responses=NOT_FOUND | CONFLICT | KEYED)
-def cancel_batch(caller: Manager, once: Once, id: str) -> BatchOut:  # noqa: A002 - as the seed names it
+@router.post(
+    "/batches/{id}/cancel", status_code=202, operation_id="cancelBatch", responses=NOT_FOUND | CONFLICT | KEYED
+)
+def cancel_batch(once: Once, id: str) -> BatchOut:  # noqa: A002 - as the seed names it
     """Stop a batch: no more of its runs begin, and those that wait or go on end within seconds."""
     return once(BatchOut, lambda scope: batches.shown(scope, batches.cancel(scope, id)))

@@ -26,12 +26,15 @@ def live() -> Health:
 
 
 @router.get("/health/ready", operation_id="getReady", responses={503: {"model": Health, "description": "Not ready"}})
-def ready(parts: TheParts, response: Response) -> Health:
+def ready(parts: TheParts, request: Request, response: Response) -> Health:
     """Tell whether the database and the queue answer, and how well runs are kept apart here (`isolation`).
+
+    Of a service that replays recordings, and reaches no server, `isolation` is `replayed`.
 
     A queue that does not answer is told, but is no reason to send requests elsewhere: what is accepted is not lost.
     """
-    checks = {"database": _database(parts), "queue": _queue(parts), "isolation": ocore.isolation()}
+    isolation = "replayed" if request.app.state.replays else ocore.isolation()
+    checks = {"database": _database(parts), "queue": _queue(parts), "isolation": isolation}
     well = checks["database"] == "ok"
     response.status_code = 200 if well else 503
     return Health(status="ok" if well else "failing", checks=checks)

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from api.schemas.fields import EventNumber
 from api.schemas.runs import DriftOut, PlanOut, RunCreate, RunList, RunOut
-from api.service import mapping, runs
+from api.service import debugging, mapping, runs
 from api.service.scope import Scope
 from api.web import events
 from api.web.dependencies import Manager, TheParts, Viewer
@@ -73,6 +73,25 @@ def get_run(parts: TheParts, caller: Viewer, id: str) -> RunOut:  # noqa: A002 -
 def cancel_run(caller: Manager, once: Once, id: str) -> RunOut:  # noqa: A002 - as the seed names it
     """Stop a run: one that waits at once, one that goes on within seconds, here and on the server."""
     return once(RunOut, lambda scope: runs.shown(scope, runs.cancel(scope, id, caller.subject)))
+
+
+@router.get(
+    "/runs/{id}/debug-bundle",
+    operation_id="getDebugBundle",
+    response_class=Response,
+    responses=NOT_FOUND
+    | {
+        200: {
+            "description": "A gzipped tar",
+            "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+def get_debug_bundle(parts: TheParts, caller: Manager, id: str) -> Response:  # noqa: A002 - as the seed names it
+    """Return what somebody elsewhere needs to make this run again by hand, and what it told; no secret is in it."""
+    name, data = reading(parts.database, caller, lambda scope: debugging.bundle(scope, parts.settings, id))
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return Response(data, media_type="application/gzip", headers=headers)
 
 
 @router.get(

@@ -15,7 +15,7 @@ from api.data.locks import lock_server
 from api.data.tables import Run, RunState, Server, ServerStatus, now
 from api.logs import log
 from api.service import standing
-from api.service.mapping import host_key
+from api.service.mapping import known_server
 from api.work import sessions
 from api.work.outcome import set_error
 from api.work.upkeep.lead import leads
@@ -35,8 +35,6 @@ _PROBE_SECONDS: Final = 60.0
 _TRUSTED: Final = 9
 # After a miss the next look comes sooner.
 _AFTER_MISS: Final = 10.0
-# No real secret: a probe sends none, but a server has credentials.
-_NONE: Final = ocore.Credentials(password="-")  # noqa: S106 - never sent
 _log = log(__name__)
 
 
@@ -111,9 +109,8 @@ class Monitor:
 
     def _probe(self, server: Server) -> None:
         try:
-            asked = ocore.Server(server.host, _NONE, server.ssh_user, server.port, host_key(server), id=server.id)
             options = self._parts.settings.options(server.proxy_type)
-            found = ocore.probe(asked, options, transport=self._transport)
+            found = ocore.probe(known_server(server), options, transport=self._transport)
             with self._parts.database.write() as session:
                 sessions.give_back(session, _slot(server))
                 current = lock_server(session, server.id)

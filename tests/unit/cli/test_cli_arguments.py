@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ocore.cli import parser
 from ocore.cli.exits import MEANINGS
 from ocore.models import ProvisionOptions
+from ocore.site import Site
 from tests.unit.cli.fakes import KEY, FakeDoor
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from tests.unit.cli.conftest import Ran
 
     Ocore = Callable[..., Ran]
+
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "site"
 
 
 def test_a_server_is_made_of_the_arguments(ocore: Ocore, key_file: str) -> None:
@@ -46,6 +50,7 @@ def test_every_option_is_an_argument(ocore: Ocore, key_file: str) -> None:
         "agent_interval": 60,
         "allow_loopback": True,
         "deny_private": True,
+        "site": EXAMPLE,
     }
     assert set(given) == {one.name for one in dataclasses.fields(ProvisionOptions)}
     words = []
@@ -54,7 +59,7 @@ def test_every_option_is_an_argument(ocore: Ocore, key_file: str) -> None:
     door = FakeDoor()
     ocore("provision", "h", "--key", key_file, *words, door=door)
     ocore("provision", "h", "--key", key_file, door=door)
-    assert door.calls[0].options == ProvisionOptions(**given)
+    assert door.calls[0].options == ProvisionOptions(**given | {"site": Site.load(EXAMPLE)})
     assert door.calls[1].options == ProvisionOptions()
 
 
@@ -94,7 +99,7 @@ WRONG = [
     (["provision", "h", "--key", "k", "--agent"], "not allowed with"),
     (["provision", "h", "--agent", "--timeout", "0"], "more than 0"),
     (["provision", "h", "--agent", "--timeout", "nan"], "more than 0"),
-    (["provision", "h", "--agent", "--step", "connect"], "invalid choice"),
+    (["provision", "h", "--agent", "--step", "connect"], "there is no step 'connect'"),
     (["provision", "h", "--agent", "--proxy", "apache"], "invalid choice"),
     (["provision", "h", "--agent", "--pro", "none"], "there is no --pro"),
     (["provision", "h", "--agent", "--minimum-disk-gb", "x"], "invalid int"),

@@ -1,0 +1,42 @@
+"""`ocore serve --replay`: the whole service, over servers that are recordings."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import ocore
+from api.commands.opening import settings_of
+from api.errors import SetupError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+# Says that what is in a folder was never about a real server.
+_MARK: Final = "replayed"
+
+
+def serve(arguments: Namespace, given: dict[str, Any], run: Callable[..., int]) -> int:
+    """Run all of the service in this process; no server is reached, and no other service's data."""
+    if arguments.role != "all":
+        raise SetupError("--replay goes with --role all: what was replayed is known to one process.")
+    try:
+        transport = ocore.Replay(Path(arguments.replay)) if arguments.replay else ocore.Replay()
+    except ocore.ConfigError as error:
+        raise SetupError(f"{error}.") from None
+    # Neither the data of a real service nor its keys, wherever the environment says that they are.
+    given |= {"database_url": "", "queue_url": "", "encryption_keys": None, "token_keys": None}
+    with tempfile.TemporaryDirectory(prefix="ocore-replay-") as folder:
+        settings = settings_of(arguments, **given, home=folder)
+        _mark(settings.home)
+        return run("all", settings, transport)
+
+
+def _mark(home: Path) -> None:
+    """Refuse a folder with a real service's data: its servers would be told to be what they are not, and removed."""
+    if (home / "ocore.db").exists() and not (home / _MARK).exists():
+        raise SetupError(f"{home} has the data of a real service; give --replay another --home.")
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (home / _MARK).touch()

@@ -1,0 +1,89 @@
+"""The service with a site's own steps: they can be asked for, and are told like ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ocore
+from api.data.tables import RunState, ServerStatus
+from api.settings import Settings
+from ocore.testing import ReplayTransport
+from tests.service.problems import problem
+from tests.service.support import opened, wait_for
+from tests.unit.streams import begin, end, event, lines, mark, task
+from tests.unit.test_bundle import unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.service.support import Service
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "site"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """Return a service with the example's site; the storage is not the matter here."""
+    with opened(Settings(home=tmp_path / "home", monitor=False, site=EXAMPLE, sweep_seconds=0.3)) as found:
+        yield found
+
+
+def _active(service: Service) -> str:
+    server: str = service.create()["id"]
+    service.set(server, status=ServerStatus.ACTIVE, provisioned=True)
+    service.set_runs(server, state=RunState.SUCCEEDED)
+    return server
+
+
+def _recording(kind: str) -> ReplayTransport:
+    site = ocore.Site.load(EXAMPLE)
+    steps = {name: {"so": name != "motd", "conditions": 1, "reasons": []} for name in ocore.changing_steps(site)}
+    seen = event("runner_on_ok", "Look at what is already so", look=steps, due=["motd"])
+    if kind == "drift":
+        return ReplayTransport(lines(*begin()[:-2], seen, end()))
+    return ReplayTransport(lines(*begin(), seen, *task("motd", "Write it", changed=True), mark("motd"), end()))
+
+
+def test_a_site_s_step_can_be_run_alone(service: Service) -> None:
+    """It has a row in the log, the server has something to clean up, and the run's bundle has the role."""
+    server = _active(service)
+    made = service.call("POST", f"/api/servers/{server}/runs", json={"steps": ["motd"]})
+    assert made.status_code == 202, made.text
+    with service.worker(_recording("provision")):
+        wait_for(lambda: service.runs(server)[0]["state"] == "succeeded", "the run has ended")
+    assert service.get(server)["status"] == "active"
+    logs = service.call("GET", f"/api/servers/{server}/provisioning-logs").json()["logs"]
+    assert [one["status"] for one in logs if one["step"] == "motd"] == ["success"]
+    files = unpacked(service.call("GET", f"/api/runs/{made.json()['id']}/debug-bundle").content)
+    assert json.loads(files["versions.json"])["site"] == ocore.Site.load(EXAMPLE).digest
+    assert "play/roles/motd/tasks/main.yml" in files
+
+
+def test_a_site_s_step_drifts(service: Service) -> None:
+    """A look tells of it."""
+    server = _active(service)
+    service.call("POST", f"/api/servers/{server}/runs", json={"kind": "drift"})
+    with service.worker(_recording("drift")):
+        wait_for(lambda: service.runs(server)[0]["state"] == "succeeded", "the look has ended")
+    found = service.call("GET", f"/api/servers/{server}/drift").json()
+    assert [one["step"] for one in found["steps"]] == ["motd"]
+
+
+def test_what_is_no_step_is_refused(service: Service, tmp_path: Path) -> None:
+    """The rule names the site's steps, too; without a site they are none."""
+    server = _active(service)
+    told = problem(service.call("POST", f"/api/servers/{server}/runs", json={"steps": ["other"]}), 422, "invalid")
+    assert "motd" in told["errors"][0]["rule"]
+    with opened(Settings(home=tmp_path / "other", monitor=False)) as other:
+        answer = other.call("POST", f"/api/servers/{_active(other)}/runs", json={"steps": ["motd"]})
+        problem(answer, 422, "invalid")
+
+
+def test_a_site_that_is_wrong_is_told_at_the_start(tmp_path: Path) -> None:
+    """As every other setting."""
+    with pytest.raises(ValueError, match=r"site\.yml cannot be read"):
+        Settings(home=tmp_path, site=tmp_path)
