@@ -16,7 +16,6 @@ from ocore.models import (
     Drift,
     Plan,
     PlannedStep,
-    ProvisionOptions,
     RunResult,
     RunStatus,
     Server,
@@ -26,6 +25,7 @@ from ocore.models import (
     TaskEvent,
     check_password,
 )
+from ocore.options import ProvisionOptions
 from ocore.receipts import Fault as ReceiptFault
 from ocore.receipts import digest as receipt_digest
 from ocore.receipts import public_key as receipt_public_key

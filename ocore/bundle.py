@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ocore import content, inventory, siteplay
 from ocore.errors import ConfigError
-from ocore.models import ProvisionOptions
+from ocore.options import ProvisionOptions
 from ocore.ssh import options as ssh_options
 
 if TYPE_CHECKING:

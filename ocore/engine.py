@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from ocore.evidence import planned
-from ocore.models import Drift, ProvisionOptions, RunResult
+from ocore.models import Drift, RunResult
+from ocore.options import ProvisionOptions
 from ocore.runs.run import Kind, Run, Stop, checked
 from ocore.site import changing_steps, chosen_steps, registry
 from ocore.steps import CHANGING, CLEANUP, STEPS, VALIDATION

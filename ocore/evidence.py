@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from ocore.models import ProvisionOptions, RunResult, Server, StepReading
+    from ocore.models import RunResult, Server, StepReading
+    from ocore.options import ProvisionOptions
 
 _PACKAGES: Final = ("ocore", "ansible-core")
 

@@ -18,7 +18,8 @@ from ocore.ssh import options as ssh_options
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ocore.models import ProvisionOptions, Server
+    from ocore.models import Server
+    from ocore.options import ProvisionOptions
 
 _BASIC: Final = 0xFFFF
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import uuid
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from ocore.errors import ConfigError, ErrorCode, Failure, RunFailed
 from ocore.intake import address, keys
 from ocore.intake.hostkeys import HostKey, check_fingerprint
-from ocore.site import Site
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,19 +23,10 @@ if TYPE_CHECKING:
 MAX_PASSWORD: Final = 1024
 MAX_ID: Final = 64
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,199}:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?")
 # It becomes part of ssh's options, where a blank ends a word and % begins a placeholder.
 _SOCKET: Final = re.compile(r"/[A-Za-z0-9_./@:,+=-]{1,200}")
 # What an HTTP header takes as it is.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
-_SERVICE_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}(/[A-Za-z0-9._~-]{1,100}){0,8}")
-MIN_INTERVAL: Final = 10
-MAX_INTERVAL: Final = 3600
-_PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
-
-_MAX_PORT: Final = 65535
-# The largest value of each option that is a number.
-_MOST: Final = {"minimum_memory_mb": 2**24, "minimum_disk_gb": 2**20, "lock_timeout": 1200, "swap_mb": 2**20}
 
 
 def check_password(name: str, value: str | None) -> None:
@@ -55,13 +45,6 @@ def check_password(name: str, value: str | None) -> None:
 
 def _is_socket(path: str) -> bool:
     return bool(_SOCKET.fullmatch(path)) and Path(path).is_socket()
-
-
-def _are_ports(value: object) -> bool:
-    """Tell whether a value is ports separated by commas."""
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", value):
-        return False
-    return all(0 < int(port) <= _MAX_PORT for port in value.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,94 +142,6 @@ class Server:
         """The server as people write it: USER@HOST:PORT."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.user}@{host}:{self.port}"
-
-
-def _option(role_variable: str, default: Any, rule: str = "") -> Any:
-    """Declare an option together with the role variable that it sets."""
-    return field(default=default, metadata={"variable": role_variable, "rule": rule})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProvisionOptions:
-    """What a server is to become: everything that is not the server's own.
-
-    Attributes:
-        proxy: the reverse proxy.
-        caddy_image: its image, pinned by tag and optionally digest.
-        nginx_image: likewise.
-        traefik_image: likewise.
-        docker_source: where Docker comes from; auto: Docker's own repository where the host reaches it.
-        minimum_memory_mb: validation refuses less MemTotal (MiB).
-        minimum_disk_gb: validation refuses less free space for /var/lib/docker (GiB).
-        lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
-        apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
-        swap_mb: size of a swap file (MiB); 0: none. A server that is a container gets none.
-        security: firewall, fail2ban and unattended upgrades; SSH's port in use always stays open.
-        security_ports: more TCP ports to leave open with it, separated by commas.
-        agent_url: address of the service, as the server reaches it, for the agent to post to; empty: no agent.
-        agent_interval: seconds between two of the agent's heartbeats.
-        allow_loopback: whether a server may be this machine itself.
-        deny_private: whether addresses of private networks are refused.
-        site: a folder with steps of one's own (docs/site-steps.md).
-
-    """
-
-    proxy: Literal["caddy", "nginx", "traefik", "none"] = _option("proxy_kind", "caddy")
-    caddy_image: str = _option("proxy_caddy_image", "docker.io/library/caddy:2.10.2")
-    nginx_image: str = _option("proxy_nginx_image", "docker.io/library/nginx:1.29.3")
-    traefik_image: str = _option("proxy_traefik_image", "docker.io/library/traefik:v3.7.15")
-    docker_source: Literal["auto", "official", "distribution"] = _option("docker_source", "auto")
-    minimum_memory_mb: int = _option("preflight_minimum_memory_mb", 900)
-    minimum_disk_gb: int = _option("preflight_minimum_disk_gb", 10)
-    lock_timeout: int = _option("packages_lock_timeout", 300)
-    apt_proxy: str = _option("packages_apt_proxy", "")
-    swap_mb: int = _option("swap_mb", 0)
-    security: bool = _option("security_enabled", default=False)
-    security_ports: str = _option("security_ports", "")
-    agent_url: str = _option("agent_url", "")
-    agent_interval: int = _option("agent_interval", 30)
-    allow_loopback: bool = False
-    deny_private: bool = False
-    site: Site | None = None
-
-    def __post_init__(self) -> None:
-        """Check every field against its rule."""
-        if self.site is not None and not isinstance(self.site, Site):
-            raise ConfigError("site", "must be a Site; Site.load reads one from a folder")
-        _check_choice("proxy", self.proxy, ("caddy", "nginx", "traefik", "none"))
-        _check_choice("docker_source", self.docker_source, ("auto", "official", "distribution"))
-        for name in ("caddy_image", "nginx_image", "traefik_image"):
-            if not isinstance(getattr(self, name), str) or not _IMAGE.fullmatch(getattr(self, name)):
-                raise ConfigError(name, "must be an image reference with a tag, such as docker.io/library/caddy:2.10.2")
-        for name, most in _MOST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-                raise ConfigError(name, f"must be a whole number from 0 to {most}")
-        if self.agent_url and not _SERVICE_URL.fullmatch(self.agent_url):
-            raise ConfigError("agent_url", "must look like https://HOST, https://HOST:PORT or https://HOST/PATH")
-        interval = self.agent_interval
-        if isinstance(interval, bool) or not isinstance(interval, int) or not MIN_INTERVAL <= interval <= MAX_INTERVAL:
-            raise ConfigError("agent_interval", f"must be a whole number from {MIN_INTERVAL} to {MAX_INTERVAL}")
-        if self.apt_proxy and not _PROXY_URL.fullmatch(self.apt_proxy):
-            raise ConfigError("apt_proxy", "must look like http://HOST:PORT")
-        if not isinstance(self.security, bool):
-            raise ConfigError("security", "must be true or false")
-        if self.security_ports != "" and not _are_ports(self.security_ports):
-            raise ConfigError("security_ports", "must be ports separated by commas, such as 8080,9000")
-
-    @property
-    def reach(self) -> address.Reach:
-        """Which addresses a server may have."""
-        return address.Reach(loopback=self.allow_loopback, private=not self.deny_private)
-
-    def variables(self) -> dict[str, Any]:
-        """Return the options as role variables."""
-        return {one.metadata["variable"]: getattr(self, one.name) for one in fields(self) if "variable" in one.metadata}
-
-
-def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(name, f"must be one of {', '.join(allowed)}")
 
 
 class StepStatus(StrEnum):

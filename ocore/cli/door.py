@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from threading import Event
 
-    from ocore.models import Drift, Plan, ProvisionOptions, RunResult, Server
+    from ocore.models import Drift, Plan, RunResult, Server
+    from ocore.options import ProvisionOptions
     from ocore.recorder import Recorder
     from ocore.specs import HardwareSpecs
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from ocore.models import ProvisionOptions
+from ocore.options import ProvisionOptions
 from ocore.site import Site
 
 if TYPE_CHECKING:

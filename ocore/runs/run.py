@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from ocore import inventory, patience, siteplay
 from ocore.errors import ErrorCode, Failure, RecorderError
 from ocore.intake.scrub import Scrubber
-from ocore.models import ProvisionOptions, RunResult
+from ocore.models import RunResult
+from ocore.options import ProvisionOptions
 from ocore.recorder import NullRecorder
 from ocore.runs.drain import drain
 from ocore.runs.events import EventParser, Seen

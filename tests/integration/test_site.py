@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.hosts import Host
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "site"
+ID = "site-1"
 FILE = "/etc/motd.d/50-managed"
 SITE = ocore.Site.load(EXAMPLE)
 WITH = options(site=SITE, proxy="none")
@@ -37,7 +38,18 @@ def _by_hand(host: Host) -> str:
     host_key = " ".join(host.read("/etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
     with tempfile.TemporaryDirectory(prefix="ocore-hand-") as home:
         words = ["inventory", host.target, "--directory", f"{home}/by-hand", "--host-key", host_key]
-        words += ["--key", str(host.key_file), "--minimum-disk-gb", "1", "--proxy", "none", "--site", str(EXAMPLE)]
+        words += [
+            "--key",
+            str(host.key_file),
+            "--id",
+            ID,
+            "--minimum-disk-gb",
+            "1",
+            "--proxy",
+            "none",
+            "--site",
+            str(EXAMPLE),
+        ]
         environment = {"HOME": home, "LANG": "C.UTF-8", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         command = [sys.executable, "-m", "ocore", *words, "--json"]
         written = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
@@ -53,7 +65,7 @@ def _by_hand(host: Host) -> str:
 def test_a_site_s_step_is_like_ours(start: Callable[..., Host]) -> None:
     """It is added to a provisioned server, drifts, is repaired alone, by hand as well, and goes with the clean-up."""
     host = start("root-key", docker=True)
-    one = server(host, id="site-1")
+    one = server(host, id=ID)
     first = ocore.provision(one, WITHOUT)
     assert first.ok, describe(first)
     assert not _drifted(one, WITHOUT)

@@ -47,6 +47,14 @@ CHECKS: dict[str, Any] = {
     "positive_data_acceptance": {"expected-statuses": ["2xx", "304", "404", "409", "412", "422"]},
 }
 
+# A heartbeat is taken from an agent, which the one who tries is not: whatever is sent, it is refused.
+OPERATIONS: list[dict[str, Any]] = [
+    {
+        "include-path": "/api/agent/heartbeat",
+        "checks": {"positive_data_acceptance": {"expected-statuses": ["401"]}},
+    }
+]
+
 
 @dataclass
 class Tally:
@@ -139,6 +147,7 @@ def tried(service: Service, examples: int, *, coverage: bool) -> Tally:
             "headers": {"Authorization": f"Bearer {service.token()}"},
             "generation": {"max-examples": examples, "database": "none"},
             "checks": CHECKS,
+            "operations": OPERATIONS,
             "phases": {"coverage": {"enabled": coverage}, "stateful": {"generation": {"max-examples": examples}}},
         }
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlmodel import select
 
 import ocore
-from api.data.tables import RunState, ServerStatus
+from api.data.tables import RunState, Server, ServerStatus
 from api.settings import Settings
 from ocore.testing import ReplayTransport
 from tests.service.problems import problem
@@ -56,6 +57,8 @@ def test_a_site_s_step_can_be_run_alone(service: Service) -> None:
     with service.worker(_recording("provision")):
         wait_for(lambda: service.runs(server)[0]["state"] == "succeeded", "the run has ended")
     assert service.get(server)["status"] == "active"
+    with service.parts.database.read() as session:
+        assert session.exec(select(Server.touched).where(Server.id == server)).one() is True
     logs = service.call("GET", f"/api/servers/{server}/provisioning-logs").json()["logs"]
     assert [one["status"] for one in logs if one["step"] == "motd"] == ["success"]
     files = unpacked(service.call("GET", f"/api/runs/{made.json()['id']}/debug-bundle").content)

@@ -20,7 +20,6 @@ from ocore.models import (
     Drift,
     Plan,
     PlannedStep,
-    ProvisionOptions,
     RunResult,
     RunStatus,
     Server,
@@ -28,6 +27,7 @@ from ocore.models import (
     StepResult,
     StepStatus,
 )
+from ocore.options import ProvisionOptions
 from tests.unit.keymaker import private_key, public_key
 
 if TYPE_CHECKING:

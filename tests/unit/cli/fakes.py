@@ -13,7 +13,6 @@ from ocore.models import (
     Drift,
     Plan,
     PlannedStep,
-    ProvisionOptions,
     RunResult,
     RunStatus,
     Server,
@@ -29,6 +28,7 @@ from tests.unit.keymaker import public_key
 if TYPE_CHECKING:
     from threading import Event
 
+    from ocore.options import ProvisionOptions
     from ocore.recorder import Recorder
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 
 from ocore.cli import parser
 from ocore.cli.exits import MEANINGS
-from ocore.models import ProvisionOptions
+from ocore.options import ProvisionOptions
 from ocore.site import Site
 from tests.unit.cli.fakes import KEY, FakeDoor
 
@@ -41,6 +41,7 @@ def test_every_option_is_an_argument(ocore: Ocore, key_file: str) -> None:
         "proxy": "nginx",
         "caddy_image": "example.com/caddy:1",
         "nginx_image": "example.com/nginx:1",
+        "traefik_image": "example.com/traefik:1",
         "docker_source": "distribution",
         "minimum_memory_mb": 1,
         "minimum_disk_gb": 2,
@@ -48,6 +49,9 @@ def test_every_option_is_an_argument(ocore: Ocore, key_file: str) -> None:
         "apt_proxy": "http://192.0.2.1:3142",
         "agent_url": "https://ocore.example.org",
         "agent_interval": 60,
+        "swap_mb": 4,
+        "security": True,
+        "security_ports": "8080,9000",
         "allow_loopback": True,
         "deny_private": True,
         "site": EXAMPLE,

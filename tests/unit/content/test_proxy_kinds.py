@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
-from ocore.models import ProvisionOptions
+from ocore.options import ProvisionOptions
 from tests.unit.content.rendering import rendered
 
 KINDS = ("caddy", "nginx", "traefik")

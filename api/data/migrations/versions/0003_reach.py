@@ -5,8 +5,8 @@ from alembic import op
 
 from api.data.tables import UtcDateTime
 
-revision = "0005"
-down_revision = "0004"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
