@@ -177,8 +177,8 @@ def test_an_image_may_have_a_digest() -> None:
 
 
 def test_every_option_but_those_of_addresses_sets_a_role_variable() -> None:
-    """Which addresses are reached is the engine's own affair; everything else reaches the roles."""
-    names = {one.name for one in dataclasses.fields(ProvisionOptions)} - {"allow_loopback", "deny_private"}
+    """Which addresses are reached, and whose steps are run, is the engine's affair; all else reaches the roles."""
+    names = {one.name for one in dataclasses.fields(ProvisionOptions)} - {"allow_loopback", "deny_private", "site"}
     assert len(ProvisionOptions().variables()) == len(names)
 
 

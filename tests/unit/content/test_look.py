@@ -233,7 +233,7 @@ def test_a_unit_is_there_and_runs(unit: dict[str, str], says: str | None) -> Non
     assert why_not(want, StandIn(units={"a.service": unit})) == says
 
 
-STARTED = {**UNIT, "ExecMainStartTimestamp": "Tue 2025-11-25 22:04:43 UTC"}
+STARTED = {**UNIT, "ActiveEnterTimestamp": "Tue 2025-11-25 22:04:43 UTC"}
 
 
 @pytest.mark.parametrize(("seconds", "says"), [(0, None), (1, "unit a.service is older than {}")])
