@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ocore.errors import ConfigError, ErrorCode, Failure
 from ocore.intake.hostkeys import HostKey
 from ocore.steps import CHANGING
-from ocore.testing import NONCE, with_nonce
+from ocore.testing import NONCE, machine_address, machine_key, with_nonce
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,13 +72,13 @@ class Replay:
         self._lock = threading.Lock()
 
     def resolve(self, server: Server, allow: Reach) -> str | Failure:  # noqa: ARG002 - nothing is reached
-        """Return the host itself, or how the scenario's connections fail."""
+        """Return an address that stands for the host, or how the scenario's connections fail."""
         code = self._scenario(server).fails
-        return Failure(ErrorCode(code), "So the recordings have it.") if code else server.host
+        return Failure(ErrorCode(code), "So the recordings have it.") if code else machine_address(server.host)
 
-    def host_key(self, server: Server, where: str) -> HostKey | Failure:  # noqa: ARG002 - as recorded
-        """Return the recorded key."""
-        key = HostKey.parse(self._recordings[self._scenario(server).first][0]["host_key"])
+    def host_key(self, server: Server, where: str) -> HostKey | Failure:
+        """Return a key of the machine's own: two with the same key would be taken for one."""
+        key = machine_key(f"{where} {server.port}")
         if server.host_key is None and server.expected_fingerprint not in {None, key.fingerprint}:
             return Failure(ErrorCode.HOST_KEY_CHANGED, f"The host shows {key.fingerprint}, which is not expected.")
         return key

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import json
 import time
 from pathlib import Path
@@ -52,19 +53,28 @@ class ReplayTransport:
         self.orders: list[dict[str, Any]] = []
 
     def resolve(self, server: Server, allow: Reach) -> str | Failure:  # noqa: ARG002 - nothing is reached
-        """Return the host itself."""
-        return server.host
+        """Return the host itself, or an address that always stands for its name."""
+        return machine_address(server.host)
 
     def host_key(self, server: Server, where: str) -> HostKey | Failure:
         """Return the recorded key, or the address' own."""
-        return _key_of(f"{where} {server.port}") if self._own_keys else self._key
+        return machine_key(f"{where} {server.port}") if self._own_keys else self._key
 
     def start(self, server: Server) -> Process:  # noqa: ARG002 - as recorded
         """Start to play the recording."""
         return _ReplayedProcess(self._answers, self.orders, hang=self._hang)
 
 
-def _key_of(machine: str) -> HostKey:
+def machine_address(host: str) -> str:
+    """Return an address that is always the same for the same name, from the range for benchmarks (RFC 2544)."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        number = int.from_bytes(hashlib.sha256(host.encode()).digest()[:2], "big")
+        return str(ipaddress.IPv4Address("198.18.0.0") + number)
+
+
+def machine_key(machine: str) -> HostKey:
     """Return a key that is always the same for the same machine; nobody has the private one."""
     name, point = b"ssh-ed25519", hashlib.sha256(machine.encode()).digest()
     blob = b"".join(len(part).to_bytes(4, "big") + part for part in (name, point))

@@ -27,7 +27,7 @@ from api.work.upkeep.sweeper import tidy
 from ocore.cli import main
 from ocore.testing import ReplayTransport
 from tests.service.problems import problem
-from tests.service.support import RECORDINGS, opened, recording, wait_for
+from tests.service.support import RECORDINGS, opened, wait_for
 from tests.unit import streams
 
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ def let_pass(service: Service, server: str, **since: float) -> None:
     ago = timedelta(**since)
     seen, began = found.agent_last_seen_at, found.agent_since
     service.set(server, agent_last_seen_at=seen and seen - ago, agent_since=began and began - ago)
+
+
+def recording(name: str) -> ReplayTransport:
+    """Return a transport that plays a recording, with the key that `provided` pins."""
+    return ReplayTransport(RECORDINGS / f"{name}.jsonl")
 
 
 def samples(service: Service) -> int:
@@ -187,6 +192,17 @@ def test_a_rotated_token_is_worthless_at_once(service: Service, made: str) -> No
     ended(service, asked.json()["id"], transport := recording("already_so"))
     assert handed_on(transport) == [token_of(service, made)] != [old]
     assert beat(service, token_of(service, made)).status_code == 204
+
+
+def test_a_rotation_is_made_once_and_told(service: Service, made: str) -> None:
+    """As every other POST: the same key makes it once, and the audit log says who did it."""
+    path, headers = f"/api/servers/{made}/agent-token", {"Idempotency-Key": "one"}
+    first = service.call("POST", path, headers=headers)
+    again = service.call("POST", path, headers=headers)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+    told = service.call("GET", "/api/audit", params={"action": "server.rotate-agent-token"}).json()["entries"]
+    assert [(one["serverId"], one["actor"]["name"]) for one in told] == [(made, "tester")]
 
 
 def test_a_refused_rotation_changes_nothing(shared: Service) -> None:

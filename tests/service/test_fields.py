@@ -385,7 +385,7 @@ def test_json_may_be_declared_in_any_spelling(shared: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/x", "/api/x", "/api/servers/a/b/c", "/api//servers", "/api/servers/", "/api/runs", "/api/%00"]
+    "path", ["/", "/x", "/api/x", "/api/servers/a/b/c", "/api//servers", "/api/servers/", "/api/runs/", "/api/%00"]
 )
 def test_an_unknown_path_is_a_404(shared: Service, path: str) -> None:
     """It is told like every other error."""
