@@ -131,7 +131,8 @@ def test_another_worker_goes_on_where_one_was_killed(
         _converges(cut, host, killed, f"{storage}, a worker killed")
 
 
-@pytest.mark.parametrize("storage", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["sqlite", "postgres"])
 def test_all_is_killed_and_the_queue_is_lost(
     storage: str, serve: Callable[..., AbstractContextManager[Served]], tmp_path: Path, host: Host
 ) -> None:

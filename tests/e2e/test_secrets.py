@@ -71,7 +71,8 @@ def _sealed(served: Served) -> int:
 # --- what happens -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("storage", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["sqlite", "postgres"])
 def test_no_secret_is_kept_in_clear_and_none_stays(
     storage: str, serve: Callable[..., AbstractContextManager[Served]], provided: Host
 ) -> None:

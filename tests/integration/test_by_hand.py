@@ -132,6 +132,7 @@ def test_the_whole_playbook_provisions(host: Host, hand: Hand) -> None:
     assert _recap(second)["changed"] == 0
 
 
+@pytest.mark.slow
 def test_one_tag_runs_one_step(host: Host, hand: Hand) -> None:
     """`--tags docker` mends Docker and leaves another step's damage alone; then more tags mend that, and verify."""
     host.exec("echo '{}' > /etc/docker/daemon.json; echo '# mine' >> /etc/ocore/proxy/Caddyfile")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         pytest.param("sudo-password", "key", marks=pytest.mark.slow),
         pytest.param("sudo-nopasswd", "key", marks=pytest.mark.slow),
         pytest.param("password-only", "password", marks=pytest.mark.slow),
-        ("ipv6", "key"),
+        pytest.param("ipv6", "key", marks=pytest.mark.slow),
     ],
 )
 def test_a_login_provisions(start: Callable[..., Host], variant: str, by: str) -> None:

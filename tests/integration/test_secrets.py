@@ -252,7 +252,7 @@ def test_a_run_that_fails_leaves_no_secret(apart: Apart, provisioned: Host, made
 
 
 STOPS = ("cancel", "run time-out", "SIGKILL")
-SHORT = {("key", "cancel"), ("password", "SIGKILL")}
+SHORT = {("password", "SIGKILL")}
 
 
 @pytest.mark.parametrize(

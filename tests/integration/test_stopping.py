@@ -37,6 +37,8 @@ PLACES = "/tmp /var/tmp /dev/shm /root /home /etc/ocore /var/lib/ocore"
 COOKIES = (
     "grep -lsz '^OCORE_RU[N]=' /proc/[0-9]*/environ | while read f; do tr '\\0' ' ' < ${f%environ}cmdline; echo; done"
 )
+# What the short form of the suite stops by.
+SHORT = ("cancel", "SIGINT", "SIGKILL")
 WAYS = ("cancel", "run time-out", "step time-out", "SIGINT", "SIGTERM", "SIGKILL")
 # A clock that is to run out in the long task is set to the first of these at which the task had begun.
 SECONDS = (6, 12, 24, 48)
@@ -186,7 +188,7 @@ def _stop_in_long_task(
         assert way != "SIGKILL" or "that an earlier run had left" in after.message_of("privileges")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [way if way in SHORT else pytest.param(way, marks=pytest.mark.slow) for way in WAYS])
 def test_a_stop_in_a_long_task_leaves_nothing(full: Apart, host: Host, clean: set[str], way: str) -> None:
     """Whatever stops a run during a long task: all of it is gone within 5 s, and the next run succeeds.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import threading
 import time
@@ -157,7 +158,8 @@ def test_a_bell_takes_few_connections(servers: Servers, tmp_path: Path) -> None:
         with psycopg.connect(url) as connection:
             words = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             # Three that wait, the workers' one to take rings with, the one to ring with, and the one that asks.
-            assert connection.execute(words).fetchone() == (3 + 1 + 1 + 1,)
+            [(found,)] = connection.execute(words).fetchall()
+            assert found <= 3 + 1 + 1 + 1
 
 
 @pytest.mark.parametrize("kind", [Redis, Postgres], ids=["redis", "postgres"])
@@ -187,6 +189,17 @@ def test_a_storage_that_is_away_holds_up_nobody(kind: type[Redis | Postgres], re
             wait_for(heard_again, "a later ring is heard", 15)
     finally:
         server.stop()
+
+
+def test_a_silent_postgres_is_waited_for_once(tmp_path: Path) -> None:
+    """Who rings while another one has just waited in vain does not wait in a row."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://ocore@127.0.0.1:{silent.getsockname()[1]}/ocore"
+        with ringing(Settings(home=tmp_path, queue_url=url)) as bell:
+            began = time.monotonic()
+            for _ in range(10):
+                bell.ring()
+            assert time.monotonic() - began < 6
 
 
 def test_a_queue_of_another_kind_is_refused_in_words(tmp_path: Path) -> None:

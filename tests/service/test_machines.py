@@ -13,7 +13,9 @@ from sqlmodel import col, select
 import ocore
 from api.data import machines
 from api.data.tables import MachineHold, Run, RunState, Server, now
-from api.work.claims import claim
+from api.data.tables import Session as Slot
+from api.work import claims
+from api.work.claims import Taken, claim
 from api.work.owner import new_owner
 from api.work.recorder import Occupied, RowRecorder
 from api.work.upkeep.sweeper import reap
@@ -90,6 +92,20 @@ def test_two_organizations_servers_at_one_address_take_turns(service: Service) -
     end(service, first.id)
     assert message(service, other, "two") == ""
     assert taken(service).server.id == other
+
+
+def test_a_claim_that_comes_late_takes_nothing(service: Service) -> None:
+    """Two workers saw both runs waiting; the slower one's transaction is undone as a whole."""
+    service.create(host="192.0.2.7")
+    second = service.create("two", host="192.0.2.7")["id"]
+    first = taken(service)
+    with service.parts.database.read() as session:
+        run = session.exec(select(Run.id).where(col(Run.server_id) == second)).one()
+    with pytest.raises(Taken), service.parts.database.write() as session:
+        claims._take(session, run, new_owner(), service.settings)  # noqa: SLF001 - the moment cannot be met from outside
+    with service.parts.database.read() as session:
+        assert session.exec(select(Run.state).where(col(Run.id) == run)).one() == RunState.QUEUED
+        assert session.exec(select(Slot.id)).all() == [first.id]
 
 
 @pytest.mark.parametrize("other", [{"port": 2222}, {"host": "192.0.2.8"}], ids=["port", "host"])
