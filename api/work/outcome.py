@@ -76,7 +76,8 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
             _conclude(session, parts.settings, server, run, done, reason)
         batching.ended(session, run)
         recorder.write_last(session, run)
-        receipts.write(session, parts.signer, server, run, done.evidence)
+        if not done.occupied:  # else nothing was done to the server
+            receipts.write(session, parts.signer, server, run, done.evidence)
         session.add(run)
         session.add(server)
         if _is_gone(run):

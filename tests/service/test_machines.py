@@ -167,7 +167,10 @@ def test_a_machine_that_turns_out_to_be_taken_is_left_alone(service: Service) ->
             lambda: service.call("GET", f"/api/servers/{second}", token=token).json()["status"] == "active", "it ran"
         )
         runs = service.call("GET", f"/api/servers/{second}/runs", token=token).json()["runs"]
+        receipts = service.call("GET", f"/api/servers/{second}/receipts", token=token).json()["receipts"]
     assert [(run["state"], run["attempt"]) for run in runs] == [("succeeded", 1)]
+    # Nothing was done to the machine the first time, so there is nothing to sign.
+    assert len(receipts) == 1
 
 
 def test_a_host_key_that_another_run_holds_stops_a_run(service: Service) -> None:
