@@ -139,3 +139,13 @@ def test_a_refused_post_leaves_its_key_free(service: Service) -> None:
         assert session.exec(select(Answer)).all() == []
     service.set(server, status=ServerStatus.ERROR)
     assert service.call("POST", f"/api/servers/{server}/retry", headers=headers).status_code == 200
+
+
+def test_an_answer_is_kept_without_the_secret_in_it_in_clear(service: Service) -> None:
+    """A webhook's secret is shown once: asked again with the key it is the same, and it is stored sealed only."""
+    headers, body = {"Idempotency-Key": "one"}, {"url": "https://hooks.example.org/"}
+    first = service.call("POST", "/api/webhooks", json=body, headers=headers).json()
+    assert service.call("POST", "/api/webhooks", json=body, headers=headers).json() == first
+    with service.parts.database.read() as session:
+        [kept] = session.exec(select(Answer)).all()
+    assert first["secret"] not in str(kept.body)
