@@ -173,6 +173,17 @@ def _certificates(folder: Path) -> tuple[Path, Path]:
     authority_key, key = new_key("ES256"), new_key("ES256")
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "An authority of a test")])
 
+    def usage(*, signs: bool) -> x509.KeyUsage:
+        unused = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
+        return x509.KeyUsage(
+            digital_signature=not signs,
+            key_cert_sign=signs,
+            crl_sign=signs,
+            encipher_only=False,
+            decipher_only=False,
+            **unused,
+        )
+
     def certificate(name: x509.Name, public: Any, *, signs: bool) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
@@ -183,6 +194,12 @@ def _certificates(folder: Path) -> tuple[Path, Path]:
             .not_valid_before(moment - timedelta(hours=1))
             .not_valid_after(moment + timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=signs, path_length=None), critical=True)
+            # Python asks for them from 3.13 on.
+            .add_extension(usage(signs=signs), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+            )
         )
 
     root = certificate(authority, authority_key.public_key(), signs=True).sign(authority_key, hashes.SHA256())
