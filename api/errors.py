@@ -66,6 +66,14 @@ def unavailable(detail: str = "") -> Problem:
 class SetupError(Exception):
     """The service cannot start as it is set up."""
 
+    exit_code = 1
+
+
+class ArgumentError(SetupError):
+    """An argument of a command is wrong; nothing was begun."""
+
+    exit_code = 2
+
 
 class Problem(Exception):  # noqa: N818 - the name of the thing
     """A request is answered with a problem."""

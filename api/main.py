@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from fastapi import Depends
+
 from api.parts import Parts
 from api.security.issuers import Issuers
 from api.settings import Settings
 from api.web import problems
+from api.web.dependencies import known_query
 from api.web.document import DocumentedApi
 from api.web.gate import Gate
 from api.web.limits import Limits
@@ -59,8 +62,9 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None, 
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
     app.state.replays = replays
-    for room in (servers, runs, batches, agents, receipts, audit, webhooks, capacity, health):
-        app.include_router(room.router)
+    for room in (servers, runs, batches, agents, receipts, audit, webhooks, capacity):
+        app.include_router(room.router, dependencies=[Depends(known_query)])
+    app.include_router(health.router)
     problems.install(app)
     gate: Any = Gate
     limits = Limits(opened.settings)

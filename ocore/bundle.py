@@ -141,7 +141,8 @@ def _script(run: DebugRun, *, site: bool) -> str:
     return f"""#!/bin/sh
 # Makes the run again: sh run.sh CHECKOUT [OPTIONS OF ansible-playbook]
 set -eu
-checkout=$(cd "${{1:?name the folder of an oCore checkout}}" && pwd)
+[ $# -gt 0 ] || {{ echo "usage: sh run.sh CHECKOUT [OPTIONS OF ansible-playbook]; README.md says more" >&2; exit 2; }}
+checkout=$(cd "$1" && pwd)
 shift
 cd "$(dirname "$0")"
 ANSIBLE_CONFIG=$checkout/ansible.cfg exec ansible-playbook -i inventory.yml -e @variables.json{words} \\
@@ -161,6 +162,7 @@ def _readme(
         f"    pip install 'ansible-core=={versions['ansible-core']}'",
         f"    sh run.sh CHECKOUT {' '.join(_fill_in(server, run))}".rstrip(),
         "",
+        "Further options go to ansible-playbook.",
         f"CHECKOUT is a folder with the source of oCore {versions['ocore']}.",
         f"The digest of the run's playbooks and roles is `{made_with['content']}`.",
         "In the checkout, `python -c 'from ocore import content; print(content.digest())'` prints its own.",

@@ -223,7 +223,8 @@ class RunResult:
         specs: the hardware that was found; None where the run did not get that far.
         host_key: the key that the server showed; pin it.
         error: why it failed.
-        isolation: "full" where the run had namespaces of its own, "reduced" where the machine refuses them.
+        isolation: "full" where the run had namespaces of its own, "reduced" where the machine refuses them,
+            "replayed" where no server was reached at all.
         notes: what the run wants to be known: kept by cleanup, a reboot that is needed.
         reading: what was read of each step, for plans and drift.
 
@@ -236,7 +237,7 @@ class RunResult:
     specs: HardwareSpecs | None = None
     host_key: HostKey | None = None
     error: Failure | None = None
-    isolation: Literal["full", "reduced"] = "full"
+    isolation: Literal["full", "reduced", "replayed"] = "full"
     notes: tuple[str, ...] = ()
     reading: tuple[StepReading, ...] = ()
 

@@ -74,7 +74,8 @@ class Replay:
     def resolve(self, server: Server, allow: Reach) -> str | Failure:  # noqa: ARG002 - nothing is reached
         """Return an address that stands for the host, or how the scenario's connections fail."""
         code = self._scenario(server).fails
-        return Failure(ErrorCode(code), "So the recordings have it.") if code else machine_address(server.host)
+        words = "The recordings have every connection to this host fail."
+        return Failure(ErrorCode(code), words) if code else machine_address(server.host)
 
     def host_key(self, server: Server, where: str) -> HostKey | Failure:
         """Return a key of the machine's own: two with the same key would be taken for one."""
@@ -198,7 +199,7 @@ class _Player:
     """One process that is none."""
 
     def __init__(self, replay: Replay, server: str, scenario: Scenario) -> None:
-        self.isolation: Isolation = "full"
+        self.isolation: Isolation = "replayed"
         self._replay = replay
         self._server = server
         self._scenario = scenario

@@ -19,7 +19,7 @@ from typing import IO, Final, Literal
 
 from ocore import content
 
-Isolation = Literal["full", "reduced"]
+Isolation = Literal["full", "reduced", "replayed"]
 
 WORK: Final = "/run/ocore"
 _HIDDEN: Final = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/dev/shm")  # noqa: S108 - hidden, not used

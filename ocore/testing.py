@@ -83,7 +83,7 @@ def machine_key(machine: str) -> HostKey:
 
 class _ReplayedProcess:
     def __init__(self, answers: list[dict[str, Any]], orders: list[dict[str, Any]], *, hang: bool) -> None:
-        self.isolation: Isolation = "full"
+        self.isolation: Isolation = "replayed"
         self._answers = answers
         self._orders = orders
         self._hang = hang

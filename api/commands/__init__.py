@@ -52,7 +52,7 @@ def _carry_out(module: str, name: str, arguments: Namespace) -> int:
     try:
         code: int = getattr(found, name)(arguments)
     except SetupError as error:
-        return _complain(str(error))
+        return _complain(str(error), error.exit_code)
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
         return _complain("Wrong settings:\n  " + "\n  ".join(wrong))
@@ -63,9 +63,9 @@ def _carry_out(module: str, name: str, arguments: Namespace) -> int:
     return code
 
 
-def _complain(words: str) -> int:
+def _complain(words: str, code: int = _FAILED) -> int:
     sys.stderr.write(f"ocore: {words}\n")
-    return _FAILED
+    return code
 
 
 def _add_serve(subparsers: Any) -> None:

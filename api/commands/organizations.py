@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from api.commands.opening import opened, organization
 from api.data.tables import Organization
-from api.errors import SetupError
+from api.errors import ArgumentError, SetupError
 from api.service import audit
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def create(arguments: Namespace) -> int:
     """Make an organization."""
     name = arguments.name.strip()
     if not 1 <= len(name) <= _MOST or not name.isprintable():
-        raise SetupError(f"An organization's name has 1-{_MOST} characters, and no control characters.")
+        raise ArgumentError(f"An organization's name has 1-{_MOST} characters, and no control characters.")
     with opened(arguments) as parts:
         made = Organization(name=name)
         try:
@@ -72,7 +72,7 @@ def _amount(name: str, text: str) -> int | None:
     if text == "default":
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise SetupError(f"--{name} is a whole number, 0 for any number of them, or default.")
+        raise ArgumentError(f"--{name} is a whole number, 0 for any number of them, or default.")
     return int(text)
 
 

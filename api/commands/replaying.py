@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import ocore
 from api.commands.opening import settings_of
-from api.errors import SetupError
+from api.errors import ArgumentError, SetupError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -21,17 +21,23 @@ _MARK: Final = "replayed"
 def serve(arguments: Namespace, given: dict[str, Any], run: Callable[..., int]) -> int:
     """Run all of the service in this process; no server is reached, and no other service's data."""
     if arguments.role != "all":
-        raise SetupError("--replay goes with --role all: what was replayed is known to one process.")
+        raise ArgumentError("--replay goes with --role all: what was replayed is known to one process.")
     try:
         transport = ocore.Replay(Path(arguments.replay)) if arguments.replay else ocore.Replay()
     except ocore.ConfigError as error:
-        raise SetupError(f"{error}.") from None
+        raise ArgumentError(f"{error}.") from None
     # Neither the data of a real service nor its keys, wherever the environment says that they are.
     given |= {"database_url": "", "queue_url": "", "encryption_keys": None, "token_keys": None}
     with tempfile.TemporaryDirectory(prefix="ocore-replay-") as folder:
         settings = settings_of(arguments, **given, home=folder)
         _mark(settings.home)
         return run("all", settings, transport)
+
+
+def refuse_replayed(home: Path) -> None:
+    """Refuse, to a real service, a folder in which servers were replayed: it would take them for real ones."""
+    if (home / _MARK).exists():
+        raise SetupError(f"{home} has replayed servers; go on with --replay, or give another --home.")
 
 
 def _mark(home: Path) -> None:

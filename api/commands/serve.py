@@ -35,7 +35,9 @@ def serve(arguments: Namespace) -> int:
     given = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
     if arguments.replay is not None:
         return replaying.serve(arguments, given, _run)
-    return _run(arguments.role, settings_of(arguments, **given))
+    settings = settings_of(arguments, **given)
+    replaying.refuse_replayed(settings.home)
+    return _run(arguments.role, settings)
 
 
 def _run(role: str, settings: Settings, transport: Any = None) -> int:

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from api.commands.opening import opened, organization
 from api.data.tables import AuditEntry, RevokedToken, now
-from api.errors import SetupError
+from api.errors import ArgumentError
 from api.ids import is_id
 from api.security.tokens import DAY, MANAGE, TokenRefused
 from api.service import audit
@@ -30,7 +30,9 @@ def issue(arguments: Namespace) -> int:
     """Issue a token."""
     with opened(arguments) as parts:
         if not 1 <= arguments.days <= parts.settings.token_max_days:
-            raise SetupError(f"--days must be from 1 to {parts.settings.token_max_days} (the setting token_max_days).")
+            raise ArgumentError(
+                f"--days must be from 1 to {parts.settings.token_max_days} (the setting token_max_days)."
+            )
         permissions = arguments.permission or [MANAGE]
         with parts.database.write() as session:
             whose = organization(session, arguments.org)
@@ -88,10 +90,10 @@ def _which(parts: Parts, given: str) -> tuple[str, datetime]:
     """Return a token's id, and until when it has to be refused."""
     if given != "-":
         if not is_id(given):
-            raise SetupError("A token's id is a UUID; the token itself is given on standard input, with -.")
+            raise ArgumentError("A token's id is a UUID; the token itself is given on standard input, with -.")
         return given.lower(), now() + timedelta(days=parts.settings.token_max_days)
     try:
         caller, ends = parts.tokens.read(sys.stdin.read().strip())
     except TokenRefused as refused:
-        raise SetupError(f"That is no token that would be taken: {refused}.") from None
+        raise ArgumentError(f"That is no token that would be taken: {refused}.") from None
     return caller.token, datetime.fromtimestamp(ends, UTC)

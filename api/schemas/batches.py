@@ -70,3 +70,9 @@ class BatchOut(Answer):
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None
+
+
+class BatchList(Answer):
+    """The batches of an organization."""
+
+    batches: list[BatchOut]

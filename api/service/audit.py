@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -118,6 +119,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[st
 def _text(value: object) -> str | None:
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return json.dumps(value)
     return None if value is None else str(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
+from sqlalchemy.orm import defer
 from sqlmodel import col
 
 from api.data.tables import Batch, BatchStop, Run, RunKind, RunState, now
@@ -98,8 +99,16 @@ def end_run(scope: Scope, name: str) -> None:
         runs.cancel(scope, name, "its batch" if batch.stopped == BatchStop.CANCELLED else "its batch's failures")
 
 
+def listed(scope: Scope, *, limit: int, before: str | None) -> Sequence[Batch]:
+    """Return the organization's batches, newest first: those that were made before the one with this id."""
+    query = scope.batches().order_by(col(Batch.id).desc()).limit(limit)
+    return scope.session.exec(query if before is None else query.where(col(Batch.id) < before)).all()
+
+
 def _runs(scope: Scope, batch: Batch) -> Sequence[Run]:
-    return scope.session.exec(scope.runs().where(col(Run.batch_id) == batch.id).order_by(col(Run.id))).all()
+    # Without what they found: of drift in 500 servers that is a lot.
+    query = scope.runs().where(col(Run.batch_id) == batch.id).order_by(col(Run.id))
+    return scope.session.exec(query.options(defer(col(Run.result)))).all()  # type: ignore[arg-type]
 
 
 def shown(scope: Scope, batch: Batch) -> BatchOut:

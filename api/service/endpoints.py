@@ -83,7 +83,7 @@ def _check_literal(endpoint: Endpoint, settings: Settings) -> None:
         return
     found = ocore.resolve(endpoint.host, endpoint.port, reach(settings))
     if isinstance(found, ocore.Failure):
-        raise _invalid(f"leads to an address that is not allowed: {found.message}")
+        raise _invalid(f"leads to an address that is not allowed: {found.message}".removesuffix("."))
 
 
 def _invalid(rule: str) -> Problem:

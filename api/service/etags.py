@@ -1,8 +1,8 @@
 """Entity tags of servers (RFC 9110, sections 8.8 and 13): which state of a server somebody has read.
 
-A tag has two parts. The first one changes with everything that a change depends on; the second one also with what only
-says when a server was last seen, and in which shape. So a GET is answered 304 only where nothing at all is different,
-and a change is not refused because of a sign of life that came in between. See docs/adr/0012-entity-tags.md.
+A tag has two parts. The first one changes with what people decide about a server; the second one with everything that
+is shown, also what runs and the monitor find out. So a GET is answered 304 only where nothing at all is different, and
+a change is refused only where it would undo somebody else's. See docs/adr/0012-entity-tags.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from api.errors import Problem
+from api.schemas.servers import ServerUpdate
 from api.service import mapping
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from api.schemas.servers import ServerDetail
     from api.settings import Settings
 
-# What a server is seen to be without anybody's doing; a field that is new counts as something that a change depends on.
-_SIGHTINGS: Final = frozenset({"lastSeenAt", "agentStatus", "agentVersion", "agentLastSeenAt", "capacity"})
+# What a change may name is what a change may undo; credentials are in it by the counter of their exchanges.
+_DECIDED: Final = frozenset(ServerUpdate.model_fields) - {"ssh_private_key", "ssh_password"}
 _DIGITS: Final = 20
 _TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _ANY: Final = "*"
@@ -29,10 +30,10 @@ _ANY: Final = "*"
 
 def of(server: Server, detail: ServerDetail) -> str:
     """Return the tag of a server as it is shown."""
-    shown = detail.model_dump(mode="json")
-    lasting = {name: value for name, value in shown.items() if name not in _SIGHTINGS}
-    # What is not shown: a credential that was exchanged, and a pin that was cleared before there was one.
-    return f'"{_digest([lasting, server.generation, server.host_key_epoch])}-{_digest(shown)}"'
+    decided = {name: getattr(server, name) for name in _DECIDED}
+    # What is not shown: a credential that was exchanged, a removal, and a host key that was reset.
+    lasting = _digest([decided, server.generation, server.host_key_epoch])
+    return f'"{lasting}-{_digest(detail.model_dump(mode="json"))}"'
 
 
 def is_known(if_none_match: str | None, tag: str) -> bool:

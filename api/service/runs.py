@@ -10,12 +10,13 @@ import ocore
 from api.data import machines
 from api.data.tables import Run, RunKind, RunPriority, RunState, Server, ServerStatus, now
 from api.errors import Problem
+from api.schemas.runs import RunCreate
 from api.service import batching, mapping, quotas
 from api.service.audit import Thing, changes
 from api.service.queueing import end, enqueue, running, tell, waiting
 
 if TYPE_CHECKING:
-    from api.schemas.runs import RunCreate, RunOut
+    from api.schemas.runs import RunOut
     from api.service.scope import Scope
     from api.settings import Settings
 
@@ -38,7 +39,9 @@ def create(settings: Settings, scope: Scope, name: str, body: RunCreate, by: str
     quotas.check_runs(scope, settings)
     kind = RunKind(body.kind)
     run = enqueue(scope.session, server, kind, by, force=body.force, steps=body.steps, batch=batch)
-    scope.note("run.create", _thing(run, server), changes({}, body.model_dump()))
+    # Of a batch it is the batch's own entry that says how its servers were chosen.
+    asked = {name: getattr(body, name) for name in RunCreate.model_fields}
+    scope.note("run.create", _thing(run, server), changes({"batch_id": None}, asked | {"batch_id": batch}))
     return run
 
 

@@ -27,6 +27,14 @@ def _caller(request: Request, permission: str) -> Caller:
     return caller
 
 
+def known_query(request: Request) -> None:
+    """Refuse query parameters that an operation does not have: without a misspelled filter it would choose all."""
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    errors = [(f"/{name}", "is not a parameter of this request") for name in request.query_params if name not in known]
+    if errors:
+        raise Problem("invalid", f"{'; '.join(f'{at}: {rule}' for at, rule in errors)}.", errors=errors)
+
+
 def _viewer(request: Request, _: Annotated[Any, Security(_BEARER)]) -> Caller:
     return _caller(request, VIEW)
 

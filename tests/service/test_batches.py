@@ -279,3 +279,26 @@ def test_old_batches_go_with_their_runs(service: Service) -> None:
     tidy(service.parts)
     codes = [service.call("GET", f"/api/batches/{one['id']}").status_code for one in made]
     assert codes == [404, 200]
+
+
+def test_batches_are_listed_newest_first_in_pages(service: Service) -> None:
+    """And nobody sees another organization's."""
+    servers = ready(service, 1)
+    made = []
+    for _ in range(3):
+        made.insert(0, post(service, servers=servers, kind="drift")["id"])
+        service.set_runs(servers[0], state=RunState.SUCCEEDED, finished_at=now())
+    first = service.call("GET", "/api/batches?limit=2")
+    assert [one["id"] for one in first.json()["batches"]] == made[:2]
+    rest = service.call("GET", first.links["next"]["url"])
+    assert [one["id"] for one in rest.json()["batches"]] == made[2:]
+    assert "next" not in rest.links
+    stranger = service.token(organization="two")
+    assert service.call("GET", "/api/batches", token=stranger).json() == {"batches": []}
+
+
+def test_a_choice_of_no_server_is_over_at_once(service: Service) -> None:
+    """Somebody who has all failed servers tried again wants no error where none has failed."""
+    ready(service, 1)
+    made = post(service, status="error")
+    assert (made["total"], made["state"], made["refused"]) == (0, "finished", [])

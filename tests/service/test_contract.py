@@ -40,6 +40,7 @@ OURS = {
     ("GET", "/api/capacity/size"),
     ("GET", "/api/servers/{id}/plan"),
     ("POST", "/api/runs"),
+    ("GET", "/api/batches"),
     ("GET", "/api/batches/{id}"),
     ("POST", "/api/batches/{id}/cancel"),
     ("GET", "/api/servers/{id}/drift"),

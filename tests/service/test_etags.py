@@ -61,21 +61,27 @@ def test_what_was_read_may_be_removed(service: Service) -> None:
         assert service.call("DELETE", f"/api/servers/{server}", headers=headers).status_code == 202
 
 
-def test_a_run_s_work_is_a_change(service: Service) -> None:
-    """The status and what was found out about the server."""
+def test_a_reset_of_the_host_key_is_a_change(service: Service) -> None:
+    """Also where no key was pinned yet, and what is shown stays the same."""
     server = service.create()["id"]
     tag = _tag(service, server)
-    for columns in ({"status": ServerStatus.ERROR}, {"os_version": "13.1"}, {"host_key_epoch": 1}):
-        service.set(server, **columns)
-        problem(_put(service, server, tag, description="x"), 412, "precondition_failed")
-        tag = _tag(service, server)
+    assert service.call("POST", f"/api/servers/{server}/reset-host-key").status_code == 200
+    problem(_put(service, server, tag, description="x"), 412, "precondition_failed")
 
 
-def test_a_sign_of_life_is_no_change(service: Service) -> None:
+FOUND_OUT: dict[str, dict[str, Any]] = {
+    "signs of life": {"last_seen_at": now(), "agent_last_seen_at": now(), "agent_status": "connected"},
+    "a run's end": {"status": ServerStatus.ERROR, "status_message": "x", "provisioning_step": "docker"},
+    "hardware": {"os_version": "13.1", "cpu_cores": 8},
+}
+
+
+@pytest.mark.parametrize("found", FOUND_OUT)
+def test_what_is_found_out_is_no_change(service: Service, found: str) -> None:
     """Who polls sees it; who changes the server is not kept from it."""
     server = service.create()["id"]
     tag = _tag(service, server)
-    service.set(server, last_seen_at=now(), agent_last_seen_at=now(), agent_status="connected")
+    service.set(server, **FOUND_OUT[found])
     seen = service.call("GET", f"/api/servers/{server}", headers={"If-None-Match": tag})
     assert seen.status_code == 200
     assert seen.headers["ETag"] != tag

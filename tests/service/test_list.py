@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import select
 
 from api.data.tables import Run, Server
-from tests.service.problems import problem
+from tests.service.problems import pointers, problem
 
 if TYPE_CHECKING:
     import httpx2
@@ -239,3 +239,11 @@ def test_the_longest_key_is_taken(service: Service) -> None:
     """All printable ASCII characters may be in it."""
     key = "".join(map(chr, range(0x21, 0x7F))) * 3
     assert _post(service, service.body(), key[:255]).status_code == 201
+
+
+def test_a_parameter_that_is_not_known_is_refused(service: Service) -> None:
+    """A misspelled filter would answer with everything; each one is named, and those that are known pass."""
+    answer = service.call("GET", "/api/servers?limit=1&stauts=error&Q=x")
+    problem(answer, 422, "invalid")
+    assert pointers(answer) == ["/stauts", "/Q"]
+    assert service.call("GET", "/health/live?x=1").status_code == 200

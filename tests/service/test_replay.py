@@ -14,6 +14,7 @@ import ocore
 from api import commands
 from api.commands import replaying
 from api.errors import SetupError
+from ocore.cli import main
 from tests.service.replayed import WATCH, replayed
 from tests.service.support import wait_for
 from tests.unit.keymaker import private_key
@@ -129,6 +130,13 @@ def test_a_real_service_s_data_is_refused(tmp_path: Path) -> None:
         assert _begun("--home", str(tmp_path / "own")) == 0
 
 
+def test_a_real_service_refuses_what_was_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would connect to servers that never were, with whatever key a test has made up."""
+    assert _begun("--home", str(tmp_path)) == 0
+    assert main(["serve", "--home", str(tmp_path)]) == 1
+    assert "has replayed servers; go on with --replay" in capsys.readouterr().err
+
+
 def test_what_cannot_be_replayed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder without recordings, and a role without the others; the environment's database is not meant."""
     monkeypatch.setenv("OCORE_DATABASE_URL", "postgresql://nobody@192.0.2.1/nothing")
@@ -137,3 +145,4 @@ def test_what_cannot_be_replayed_is_said(tmp_path: Path, monkeypatch: pytest.Mon
         _begun(str(tmp_path))
     with pytest.raises(SetupError, match="--replay goes with --role all"):
         _begun("--role", "worker")
+    assert main(["serve", "--replay", str(tmp_path)]) == 2

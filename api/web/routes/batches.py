@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+from uuid import UUID
 
-from api.schemas.batches import BatchCreate, BatchOut
+from fastapi import APIRouter, Query, Request, Response
+
+from api.schemas.batches import BatchCreate, BatchList, BatchOut
 from api.service import batches
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
@@ -32,6 +35,29 @@ def create_batch(parts: TheParts, caller: Manager, once: Once, body: BatchCreate
             parts.bell.ring()
     response.headers["Location"] = f"/api/batches/{made.id}"
     return made
+
+
+@router.get("/batches", operation_id="listBatches")
+def list_batches(
+    parts: TheParts,
+    caller: Viewer,
+    request: Request,
+    response: Response,
+    *,
+    limit: Annotated[int, Query(ge=1, le=100, description="The most to return.")] = 20,
+    cursor: Annotated[UUID | None, Query(description="From a Link header.")] = None,
+) -> BatchList:
+    """Return the organization's batches, newest first; a `Link` header with `rel="next"` leads to the rest."""
+
+    def use(scope: Scope) -> list[BatchOut]:
+        found = batches.listed(scope, limit=limit + 1, before=str(cursor) if cursor else None)
+        return [batches.shown(scope, one) for one in found]
+
+    found = reading(parts.database, caller, use)
+    if len(found) > limit:
+        found = found[:limit]
+        response.headers["Link"] = f'<{request.url.include_query_params(cursor=found[-1].id)}>; rel="next"'
+    return BatchList(batches=found)
 
 
 @router.get("/batches/{id}", operation_id="getBatch", responses=NOT_FOUND)

@@ -146,7 +146,7 @@ def steps(registry: Iterable[Step]) -> list[str]:
 
 def _registered(step: Step) -> str:
     kind = "validation" if step.validates else "change"
-    needs = f" (after {', '.join(step.needs)})" if step.needs else ""
+    needs = f" (needs {', '.join(step.needs)})" if step.needs else ""
     return f"{step.name:<{_STEP_WIDTH}}{kind:<12}at most {step.timeout:>4.0f} s  {step.does}{needs}"
 
 
