@@ -131,7 +131,7 @@ class Settings(BaseSettings):
         description="Servers that an organization may have, unless it has a quota of its own; 0: any number.",
     )
     quota_runs: int = Field(
-        200, ge=0, description="Runs of an organization that may wait, unless it has a quota of its own; 0: any number."
+        500, ge=0, description="Runs of an organization that may wait, unless it has a quota of its own; 0: any number."
     )
 
     # Other issuers

@@ -1,6 +1,6 @@
 """Rings of keys: one active key, and the older ones that what they made still needs.
 
-There are two rings that have nothing in common, one for encryption and one for tokens: who exchanges one must not lose
+There are three rings that have nothing in common, for encryption, tokens and receipts: who exchanges one must not lose
 what the other protects.
 """
 

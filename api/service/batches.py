@@ -12,7 +12,7 @@ from api.data.tables import Batch, BatchStop, Run, RunKind, RunState, now
 from api.errors import Problem
 from api.ids import is_id
 from api.schemas.batches import MAX_SERVERS, BatchFailureOut, BatchOut, CountsOut, RefusedOut
-from api.service import runs, servers
+from api.service import quotas, runs, servers
 from api.service.audit import Thing, changes
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def create(settings: Settings, scope: Scope, body: BatchCreate, by: str) -> Batc
         created_by=by,
     )
     refused = []
-    for server in _chosen(scope, body):
+    chosen = _chosen(scope, body)
+    # The whole of it or nothing: who gets half of a batch has to find out which half, to send the rest.
+    quotas.check_runs(scope, settings, len(chosen))
+    for server in chosen:
         try:
             runs.create(settings, scope, server, body, by, batch=batch.id)
         except Problem as problem:
@@ -48,7 +51,9 @@ def create(settings: Settings, scope: Scope, body: BatchCreate, by: str) -> Batc
     batch.refused = refused
     scope.session.add(batch)
     scope.session.flush()
-    scope.note("batch.create", Thing("batch", batch.id, batch.kind), changes({}, body.model_dump()))
+    # Each run has an entry that names its server.
+    asked = body.model_dump(exclude={"servers"}) | {"total": batch.total}
+    scope.note("batch.create", Thing("batch", batch.id, batch.kind), changes({}, asked))
     return batch
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from api.data.tables import Organization, Run, RunState, Server
+from api.data.tables import Organization, Run, RunPriority, RunState, Server
 from api.errors import Problem
 
 if TYPE_CHECKING:
@@ -32,14 +32,18 @@ def check_servers(scope: Scope, settings: Settings) -> None:
         raise Problem("quota_exceeded", f"The organization may have {most} servers, those that are being removed too.")
 
 
-def check_runs(scope: Scope, settings: Settings) -> None:
-    """Raise `quota_exceeded` where as many runs of an organization wait as may.
+def check_runs(scope: Scope, settings: Settings, wanted: int = 1) -> None:
+    """Raise `quota_exceeded` where not so many more runs of an organization may wait.
 
-    Nobody waits here for others, who may hold servers that we want: requests of one moment may go over it by their
-    number.
+    Looks that nobody asked for do not count. Nobody waits here for others, who may hold servers that we want: requests
+    of one moment may go over it by their number.
     """
     own = scope.session.exec(select(Organization.quota_runs).where(col(Organization.id) == scope.organization)).one()
     most = settings.quota_runs if own is None else own
-    waiting = (col(Run.organization_id) == scope.organization, col(Run.state) == RunState.QUEUED)
-    if most and scope.session.exec(select(func.count()).select_from(Run).where(*waiting)).one() >= most:
-        raise Problem("quota_exceeded", f"{most} runs of the organization may wait at one time, and as many do.")
+    ours = (col(Run.organization_id) == scope.organization, col(Run.state) == RunState.QUEUED)
+    asked = (*ours, col(Run.priority) == RunPriority.ASKED)
+    if not most:
+        return
+    waiting = scope.session.exec(select(func.count()).select_from(Run).where(*asked)).one()
+    if waiting + wanted > most:
+        raise Problem("quota_exceeded", f"{most} runs of the organization may wait at one time; {waiting} do.")

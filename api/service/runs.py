@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sqlmodel import col
 
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from api.service.scope import Scope
     from api.settings import Settings
 
-_MOST: Final = 200
-
 
 def create(settings: Settings, scope: Scope, name: str, body: RunCreate, by: str, *, batch: str | None = None) -> Run:
-    """Queue a run that somebody asks for, alone or in a batch."""
+    """Queue a run that somebody asks for, alone or in a batch; a batch looks at the quota itself, once for all."""
     check(body, settings)
     server = scope.server(name, lock=True)
     if server.status == ServerStatus.REMOVING:
@@ -36,7 +34,8 @@ def create(settings: Settings, scope: Scope, name: str, body: RunCreate, by: str
         raise Problem("busy", f"The server is {server.status}, and a run of it waits or goes on.")
     if server.status == ServerStatus.PENDING and running(scope.session, server) is not None:
         raise Problem("busy", "The run before this one is still ending.")
-    quotas.check_runs(scope, settings)
+    if batch is None:
+        quotas.check_runs(scope, settings)
     kind = RunKind(body.kind)
     run = enqueue(scope.session, server, kind, by, force=body.force, steps=body.steps, batch=batch)
     # Of a batch it is the batch's own entry that says how its servers were chosen.
@@ -106,11 +105,11 @@ def shown(scope: Scope, run: Run) -> RunOut:
     return told
 
 
-def listed(scope: Scope, name: str) -> list[Run]:
-    """Return a server's runs, newest first."""
+def listed(scope: Scope, name: str, *, limit: int, before: str | None) -> list[Run]:
+    """Return a server's runs, newest first: those that were queued before the one with this id."""
     server = scope.server(name)
-    query = scope.runs().where(col(Run.server_id) == server.id).order_by(col(Run.id).desc()).limit(_MOST)
-    return list(scope.session.exec(query).all())
+    query = scope.runs().where(col(Run.server_id) == server.id).order_by(col(Run.id).desc()).limit(limit)
+    return list(scope.session.exec(query if before is None else query.where(col(Run.id) < before)).all())
 
 
 def last_look(scope: Scope, name: str) -> Run | None:

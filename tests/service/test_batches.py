@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from api.data.tables import Batch, Run, RunState, Server, now
+from api.data.tables import Batch, Organization, Run, RunPriority, RunState, Server, now
 from api.service import batches, batching
 from api.work.claims import claim
 from api.work.owner import new_owner
@@ -302,3 +302,31 @@ def test_a_choice_of_no_server_is_over_at_once(service: Service) -> None:
     ready(service, 1)
     made = post(service, status="error")
     assert (made["total"], made["state"], made["refused"]) == (0, "finished", [])
+
+
+def test_a_batch_beyond_the_quota_is_refused_whole(service: Service) -> None:
+    """Nothing of it is done; looks that nobody asked for do not count."""
+    servers = ready(service, 3)
+    with service.parts.database.write() as session:
+        session.exec(select(Organization).where(col(Organization.name) == "one")).one().quota_runs = 2
+    problem(service.call("POST", "/api/runs", json={"servers": servers}), 403, "quota_exceeded")
+    assert [len(service.runs(one)) for one in servers] == [1, 1, 1]
+    assert service.call("GET", "/api/batches").json() == {"batches": []}
+    service.call("POST", f"/api/servers/{servers[0]}/runs", json={"kind": "drift"})
+    service.set_runs(servers[0], priority=RunPriority.BACKGROUND)
+    assert post(service, servers=servers[1:])["total"] == 2
+
+
+def test_the_audit_log_does_not_repeat_a_batch_for_each_of_its_runs(service: Service) -> None:
+    """Its own entry says how it was chosen; each run's entry names its server and the batch."""
+    servers = ready(service, 2)
+    batch = post(service, servers=servers, force=True)
+    entries = service.call("GET", "/api/audit").json()["entries"]
+    own = next(one for one in entries if one["action"] == "batch.create")
+    assert {"field": "total", "before": None, "after": "2"} in own["changes"]
+    assert servers[0] not in str(own)
+    of_runs = [one for one in entries if one["action"] == "run.create"][:2]
+    assert {one["serverId"] for one in of_runs} == set(servers)
+    for one in of_runs:
+        told = {change["field"]: change["after"] for change in one["changes"]}
+        assert told == {"batchId": batch["id"], "force": "true", "kind": "provision", "steps": ""}

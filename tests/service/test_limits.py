@@ -195,7 +195,7 @@ def test_an_organization_can_have_a_quota_of_its_own(
     problem(limited.call("POST", "/api/servers", json=limited.body()), 403)
     capsys.readouterr()
     assert main(["org", "quota", "one", "--servers", "2"]) == 0
-    assert capsys.readouterr().out == "servers: 2 (its own)\nruns: 200 (the setting's)\n"
+    assert capsys.readouterr().out == "servers: 2 (its own)\nruns: 500 (the setting's)\n"
     limited.create()
     problem(limited.call("POST", "/api/servers", json=limited.body()), 403)
     assert main(["org", "quota", "one", "--servers", "0"]) == 0

@@ -247,3 +247,17 @@ def test_a_parameter_that_is_not_known_is_refused(service: Service) -> None:
     problem(answer, 422, "invalid")
     assert pointers(answer) == ["/stauts", "/Q"]
     assert service.call("GET", "/health/live?x=1").status_code == 200
+
+
+def test_runs_are_listed_in_pages(service: Service) -> None:
+    """All of them, newest first."""
+    server = service.create()["id"]
+    for _ in range(2):
+        service.set_runs(server, state="succeeded")
+        service.set(server, status="active")
+        assert service.call("POST", f"/api/servers/{server}/runs", json={"kind": "drift"}).status_code == 202
+    every = [one["id"] for one in service.runs(server)]
+    first = service.call("GET", f"/api/servers/{server}/runs?limit=2")
+    rest = service.call("GET", first.links["next"]["url"])
+    assert [one["id"] for one in first.json()["runs"] + rest.json()["runs"]] == every
+    assert (len(every), "next" in rest.links) == (3, False)

@@ -12,6 +12,7 @@ from api.schemas.fields import PlainText
 from api.service import audit, mapping
 from api.service.scope import Scope
 from api.web.dependencies import TheParts, Viewer
+from api.web.paging import Cursor, page
 from api.web.routes.responses import PROBLEMS
 from api.web.transaction import reading
 
@@ -26,7 +27,7 @@ def list_audit(
     response: Response,
     *,
     limit: Annotated[int, Query(ge=1, le=500, description="The most to return.")] = 100,
-    cursor: Annotated[UUID | None, Query(description="From a Link header.")] = None,
+    cursor: Cursor = None,
     server: Annotated[UUID | None, Query(description="Only what is about this server, also when it is gone.")] = None,
     action: Annotated[PlainText | None, Query(max_length=100, description="Only this action.")] = None,
 ) -> AuditList:
@@ -42,8 +43,4 @@ def list_audit(
         )
         return [mapping.audit_out(one) for one in found]
 
-    found = reading(parts.database, caller, use)
-    if len(found) > limit:
-        found = found[:limit]
-        response.headers["Link"] = f'<{request.url.include_query_params(cursor=found[-1].id)}>; rel="next"'
-    return AuditList(entries=found)
+    return AuditList(entries=page(reading(parts.database, caller, use), limit, request, response))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -12,6 +11,7 @@ from api.service import batches
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
 from api.web.once import Once
+from api.web.paging import Cursor, page
 from api.web.routes.responses import BODY, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
 from api.web.transaction import reading
 
@@ -45,7 +45,7 @@ def list_batches(
     response: Response,
     *,
     limit: Annotated[int, Query(ge=1, le=100, description="The most to return.")] = 20,
-    cursor: Annotated[UUID | None, Query(description="From a Link header.")] = None,
+    cursor: Cursor = None,
 ) -> BatchList:
     """Return the organization's batches, newest first; a `Link` header with `rel="next"` leads to the rest."""
 
@@ -53,11 +53,7 @@ def list_batches(
         found = batches.listed(scope, limit=limit + 1, before=str(cursor) if cursor else None)
         return [batches.shown(scope, one) for one in found]
 
-    found = reading(parts.database, caller, use)
-    if len(found) > limit:
-        found = found[:limit]
-        response.headers["Link"] = f'<{request.url.include_query_params(cursor=found[-1].id)}>; rel="next"'
-    return BatchList(batches=found)
+    return BatchList(batches=page(reading(parts.database, caller, use), limit, request, response))
 
 
 @router.get("/batches/{id}", operation_id="getBatch", responses=NOT_FOUND)

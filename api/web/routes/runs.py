@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.schemas.fields import EventNumber
@@ -14,6 +14,7 @@ from api.service.scope import Scope
 from api.web import events
 from api.web.dependencies import Manager, TheParts, Viewer
 from api.web.once import Once
+from api.web.paging import Cursor, page
 from api.web.routes.responses import BODY, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
 from api.web.transaction import reading
 
@@ -42,13 +43,23 @@ def create_run(
 
 
 @router.get("/servers/{id}/runs", operation_id="listRuns", responses=NOT_FOUND)
-def list_runs(parts: TheParts, caller: Viewer, id: str) -> RunList:  # noqa: A002 - as the seed names it
-    """Return a server's runs, newest first."""
+def list_runs(
+    parts: TheParts,
+    caller: Viewer,
+    request: Request,
+    response: Response,
+    id: str,  # noqa: A002 - as the seed names it
+    *,
+    limit: Annotated[int, Query(ge=1, le=500, description="The most to return.")] = 100,
+    cursor: Cursor = None,
+) -> RunList:
+    """Return a server's runs, newest first; a `Link` header with `rel="next"` leads to the rest."""
 
-    def use(scope: Scope) -> RunList:
-        return RunList(runs=[runs.shown(scope, one) for one in runs.listed(scope, id)])
+    def use(scope: Scope) -> list[RunOut]:
+        found = runs.listed(scope, id, limit=limit + 1, before=str(cursor) if cursor else None)
+        return [runs.shown(scope, one) for one in found]
 
-    return reading(parts.database, caller, use)
+    return RunList(runs=page(reading(parts.database, caller, use), limit, request, response))
 
 
 @router.get("/servers/{id}/plan", operation_id="getPlan", responses=NOT_FOUND)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from sqlmodel import col, select
@@ -25,6 +24,7 @@ from api.service import etags, mapping, servers
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
 from api.web.once import Once
+from api.web.paging import Cursor, page
 from api.web.routes.responses import BODY, CHANGED, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
 from api.web.transaction import reading, writing
 
@@ -41,7 +41,7 @@ def list_servers(
     response: Response,
     *,
     limit: Annotated[int | None, Query(ge=1, le=500, description="The most to return; all without it.")] = None,
-    cursor: Annotated[UUID | None, Query(description="From a Link header.")] = None,
+    cursor: Cursor = None,
     status: Annotated[ServerStatus | None, Query(description="Only those with this status.")] = None,
     q: Annotated[PlainText | None, Query(max_length=100, description="Only those with this in name or host.")] = None,
 ) -> ServerList:
@@ -56,10 +56,7 @@ def list_servers(
         return [mapping.server_out(one) for one in found]
 
     found = reading(parts.database, caller, use)
-    if limit and len(found) > limit:
-        found = found[:limit]
-        response.headers["Link"] = f'<{request.url.include_query_params(cursor=found[-1].id)}>; rel="next"'
-    return ServerList(servers=found)
+    return ServerList(servers=page(found, limit, request, response) if limit else found)
 
 
 @router.post("", status_code=201, operation_id="createServer", responses=BODY | CONFLICT)

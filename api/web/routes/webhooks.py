@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -20,6 +19,7 @@ from api.service import webhooks
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
 from api.web.once import Once
+from api.web.paging import Cursor, page
 from api.web.routes.responses import BODY, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
 from api.web.transaction import reading, writing
 
@@ -76,7 +76,7 @@ def list_deliveries(
     id: str,  # noqa: A002 - as the seed names it
     *,
     limit: Annotated[int, Query(ge=1, le=500, description="The most to return.")] = 100,
-    cursor: Annotated[UUID | None, Query(description="From a Link header.")] = None,
+    cursor: Cursor = None,
 ) -> DeliveryList:
     """Return what was or is to be sent to a webhook, newest first; a `Link` header leads to the rest."""
 
@@ -84,11 +84,7 @@ def list_deliveries(
         found = webhooks.deliveries(scope, id, limit=limit + 1, before=str(cursor) if cursor else None)
         return [webhooks.delivery_out(one) for one in found]
 
-    found = reading(parts.database, caller, use)
-    if len(found) > limit:
-        found = found[:limit]
-        response.headers["Link"] = f'<{request.url.include_query_params(cursor=found[-1].id)}>; rel="next"'
-    return DeliveryList(deliveries=found)
+    return DeliveryList(deliveries=page(reading(parts.database, caller, use), limit, request, response))
 
 
 @router.post(
