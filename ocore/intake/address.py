@@ -33,9 +33,11 @@ _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("6
 # The metadata service of one large cloud has a private-looking IPv6 address.
 _METADATA: Final = frozenset({ipaddress.ip_address("fd00:ec2::254")})
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
-_PRIVATE: Final = tuple(
-    ipaddress.ip_network(one) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
-)
+# Those that are meant to be private, and those that no public host has but some networks use inside: for protocols,
+# measurements, the future, and once upon a time IPv6's sites.
+_MEANT: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+_USED: Final = ("192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "fec0::/10")
+_PRIVATE: Final = tuple(ipaddress.ip_network(one) for one in (*_MEANT, *_USED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Reach:
 
     Attributes:
         loopback: this machine itself, by its loopback or by any other address that it has.
-        private: the ranges of private networks (RFC 1918, RFC 4193, and RFC 6598's shared one).
+        private: the ranges of private networks (RFC 1918, RFC 4193, and RFC 6598's shared one), and those of RFC 6890
+            that no public host has.
 
     """
 

@@ -192,7 +192,13 @@ def test_allowing_loopback_allows_nothing_else(text: str) -> None:
     assert address.refusal(ipaddress.ip_address(text), address.Reach(loopback=True))
 
 
-@pytest.mark.parametrize("text", ["10.0.0.5", "172.16.0.1", "192.168.3.4", "100.64.0.1", "fd00::1", "::ffff:10.1.2.3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("10.0.0.5", "172.16.0.1", "192.168.3.4", "100.64.0.1", "fd00::1", "::ffff:10.1.2.3"),
+        *("192.0.0.8", "198.18.0.1", "198.19.255.254", "240.0.0.1", "fec0::1"),
+    ],
+)
 def test_private_networks_can_be_refused(text: str) -> None:
     """Where a site says so, addresses of private networks are refused; public ones stay allowed."""
     deny = address.Reach(private=False)
