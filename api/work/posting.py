@@ -37,6 +37,8 @@ class Letter:
     """What is sent, and where."""
 
     delivery: str
+    webhook: str
+    organization: str
     message: str
     url: str
     body: str

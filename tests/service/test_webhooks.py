@@ -25,6 +25,7 @@ from api.work.outcome import Done, finish
 from api.work.owner import new_owner
 from api.work.posting import signature
 from api.work.recorder import RowRecorder
+from api.work.upkeep import due
 from api.work.upkeep.deliverer import Deliverer
 from api.work.upkeep.sweeper import tidy
 from ocore.cli import main
@@ -144,13 +145,13 @@ def test_every_event_reaches_who_wants_it(service: Service) -> None:
 def _end_with_drift(service: Service, server: str) -> None:
     """Have a look at a server end that found one step to be due, and then one that found none."""
     service.set_runs(server, state="succeeded")
-    for due in (True, False):
+    for run in (True, False):
         service.call("POST", f"/api/servers/{server}/runs", json={"kind": "drift"})
         taken = claim(service.parts.database, OWNER, service.settings)
         assert taken is not None
         steps = [
             {"step": "connect", "run": True, "reasons": ["validation always runs"]},
-            {"step": "docker", "run": due, "reasons": ["it is another one"]},
+            {"step": "docker", "run": run, "reasons": ["it is another one"]},
         ]
         done = Done(result={"steps": steps, "hash": "x"})
         assert finish(service.parts, taken, RowRecorder(service.parts, taken), done, "")
@@ -282,8 +283,8 @@ def test_an_answer_is_bounded(service: Service, deed: str, delivered: bool) -> N
 
 @SQLITE
 def test_a_slow_endpoint_does_not_hold_up_others(service: Service) -> None:
-    """Its many messages take a few places of a round, and the others' go out in the same one."""
-    with receiving(*[SILENCE] * 20) as slow, receiving() as quick:
+    """Its many messages take a few places, the others' go out beside them, and also what comes while it is silent."""
+    with receiving(*[SILENCE] * 4) as slow, receiving() as quick:
         hook(service, slow.url)
         server = service.create()["id"]
         for _ in range(6):
@@ -291,9 +292,84 @@ def test_a_slow_endpoint_does_not_hold_up_others(service: Service) -> None:
             turn(service, ServerStatus.ACTIVE, server)
         hook(service, quick.url)
         turn(service, ServerStatus.ERROR, server)
-        deliver(service, seconds=1.5)
-        assert len(quick.got) == 1
+        sending = threading.Thread(target=deliver, args=(service, 1, 8))
+        sending.start()
+        wait_for(lambda: quick.got, "the first is sent", 6)
+        turn(service, ServerStatus.ACTIVE, server)
+        wait_for(lambda: len(quick.got) == 2, "the second is sent", 6)
         assert len(slow.got) == 4
+        assert sending.is_alive()
+        slow.ending.set()
+        sending.join()
+
+
+def waiting(service: Service, webhook: str, count: int) -> None:
+    """Have messages wait for a webhook that are due."""
+    with service.parts.database.write() as session:
+        for number in range(count):
+            at = now() - timedelta(seconds=count - number)
+            row = Delivery(webhook_id=webhook, message_id=f"msg_{number}", event="server.error", body="{}")
+            row.next_at = row.created_at = at
+            session.add(row)
+
+
+def test_nobody_s_messages_wait_for_a_thousand_of_somebody_else_s(service: Service) -> None:
+    """Dead endpoints of one organization get half of the places, and another one's first message goes out at once."""
+    dead = [hook(service, HOOK, organization="two")["id"] for _ in range(12)]
+    for webhook in dead:
+        waiting(service, webhook, 90)
+    waiting(service, hook(service, HOOK)["id"], 1)
+    letters = Deliverer(service.parts, OWNER)._take()  # noqa: SLF001 - what would be sent
+    of = [letter.organization for letter in letters]
+    assert of.count(service.organization()) == 1
+    assert of.count(service.organization("two")) == 8
+    assert {letter.webhook for letter in letters} >= set(dead[:1])
+    # And beside those on their way there are no more of it.
+    waiting(service, hook(service, HOOK)["id"], 6)
+    more = Deliverer(service.parts, OWNER)._take(letters)  # noqa: SLF001 - what would be sent
+    assert [letter.organization for letter in more] == [service.organization()] * 4
+
+
+def test_what_waits_for_a_webhook_is_bounded(service: Service) -> None:
+    """The oldest fail where there are more, and can be replayed."""
+    made = hook(service, HOOK)
+    waiting(service, made["id"], 7)
+    parts = dataclasses.replace(service.parts, settings=service.settings.model_copy(update={"webhook_waiting": 5}))
+    Deliverer(parts, OWNER)._take()  # noqa: SLF001 - what would be sent
+    found = deliveries(service, made["id"])
+    assert [one["state"] for one in found] == ["pending"] * 5 + ["failed"] * 2
+    assert [one["nextAt"] for one in found[5:]] == [None, None]
+    assert service.call("POST", f"/api/webhooks/{made['id']}/deliveries/{found[-1]['id']}/replay").status_code == 202
+
+
+def test_what_is_let_go_after_it_was_chosen_is_not_sent(service: Service) -> None:
+    """Its webhook was disabled in that moment; it has no next attempt."""
+    made = hook(service, HOOK)
+    turn(service)
+    with service.parts.database.read() as session:
+        chosen = due.chosen(session, now(), ())
+    assert len(chosen) == 1
+    service.call("PUT", f"/api/webhooks/{made['id']}", json={"enabled": False})
+    with service.parts.database.write() as session:
+        assert due.locked(session, chosen, now()) == []
+    [delivery] = deliveries(service, made["id"])
+    assert (delivery["state"], delivery["nextAt"]) == ("failed", None)
+
+
+@SQLITE
+def test_a_secret_that_does_not_open_is_an_attempt(service: Service) -> None:
+    """It is told and tried again after the schedule, instead of being looked at for ever."""
+    made = hook(service, HOOK)
+    with service.parts.database.write() as session:
+        row = session.exec(select(Webhook)).one()
+        row.sealed_secret = b"x" + row.sealed_secret[1:]
+        session.add(row)
+    turn(service)
+    deliver(service)
+    [attempt] = deliveries(service, made["id"])[0]["attempts"]
+    assert "secret cannot be opened" in attempt["error"]
+    deliver(service, len(service.settings.webhook_schedule) + 2)
+    assert deliveries(service, made["id"])[0]["state"] == "failed"
 
 
 # --- where to ---------------------------------------------------------------------------------------------------------

@@ -5,40 +5,39 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from collections import Counter
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from sqlmodel import col, select
-
+from api.data.database import AWAY
 from api.data.tables import Delivery, DeliveryState, Webhook, now
 from api.logs import log
 from api.security.seal import SealBroken
 from api.service import audit
 from api.service.webhooks import binding, drop_pending, thing
 from api.work.posting import GONE, Answered, Letter, post
+from api.work.upkeep import due
 from api.work.upkeep.lead import leads
 from api.work.upkeep.loop import Loop
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Collection
 
     from sqlmodel import Session
-    from sqlmodel.sql.expression import SelectOfScalar
 
     from api.parts import Parts
     from api.settings import Settings
 
 _LEAD: Final = "deliverer"
 _PAUSE: Final = 0.5
-# A slow endpoint must not hold up the others.
-_AT_ONCE: Final = 16
-_EACH: Final = 4
-_LOOK_AT: Final = 200
 # What one takes is left to it for its longest attempt and this much more; if it dies, somebody else sends it then.
 _SLACK: Final = 45.0
 _JITTER: Final = 0.2
 _TICK: Final = 0.1
+_BOUND_SECONDS: Final = 60.0
+# A message may be replayed for as long as it is kept: of its attempts the newest are told.
+_ATTEMPTS: Final = 100
+_UNSENT: Final = "The webhook's secret cannot be opened on the machine that sends; its log tells more."
 _log = log(__name__)
 
 
@@ -49,6 +48,7 @@ class Deliverer:
         self._parts = parts
         self._owner = owner
         self._hold = parts.settings.webhook_timeout + _SLACK
+        self._bound_at = 0.0
         self._context: ssl.SSLContext | None = None
         self._loop = Loop("deliverer", self.deliver, _PAUSE)
 
@@ -61,48 +61,76 @@ class Deliverer:
         self._loop.stop()
 
     def deliver(self) -> None:
-        """Send what is due, once."""
-        with self._parts.database.read() as session:
-            if session.exec(_due(now()).limit(1)).first() is None:
-                return
-        if not leads(self._parts.database, _LEAD, self._owner, self._hold):
-            return
+        """Send what is due, and what becomes due while something is on its way."""
         letters = self._take()
         if letters:
             asyncio.run(self._send(letters))
 
-    def _take(self) -> list[Letter]:
-        """Return what to send now; until it is known what came of it, it is left to us."""
+    def _take(self, going: Collection[Letter] = ()) -> list[Letter]:
+        """Return what to send beside what is on its way; until it is known what came of it, it is left to us."""
         moment = now()
+        with self._parts.database.read() as session:
+            found = due.chosen(session, moment, going)
+        if not found or not leads(self._parts.database, _LEAD, self._owner, self._hold):
+            return []
+        self._bound_what_waits()
         taken: list[Letter] = []
-        each: Counter[str] = Counter()
         with self._parts.database.write() as session:
-            for delivery in session.exec(_due(moment).order_by(col(Delivery.next_at)).limit(_LOOK_AT)).all():
-                if len(taken) == _AT_ONCE or each[delivery.webhook_id] == _EACH:
-                    continue
+            for delivery in due.locked(session, found, moment):
                 hook = session.get(Webhook, delivery.webhook_id)
                 letter = self._letter(hook, delivery) if hook is not None else None
-                delivery.next_at = moment + timedelta(seconds=self._hold)
+                if letter is not None:
+                    delivery.next_at = moment + timedelta(seconds=self._hold)
+                    taken.append(letter)
+                else:
+                    unsent = Answered(
+                        None, "Its secret cannot be opened on the machine that sends; its log tells more."
+                    )
+                    _enter(delivery, unsent)
+                    _put_off(delivery, unsent, self._parts.settings)
                 session.add(delivery)
-                each[delivery.webhook_id] += 1
-                taken += [letter] if letter is not None else []
         return taken
+
+    def _bound_what_waits(self) -> None:
+        if time.monotonic() < self._bound_at:
+            return
+        self._bound_at = time.monotonic() + _BOUND_SECONDS
+        with self._parts.database.write() as session:
+            gone = due.let_go_surplus(session, self._parts.settings.webhook_waiting)
+        if gone:
+            _log.warning("messages to webhooks were given up, since too many waited", count=gone)
 
     def _letter(self, hook: Webhook, delivery: Delivery) -> Letter | None:
         try:
             secret = self._parts.seal.open(hook.sealed_secret, binding(hook))
-        except SealBroken as broken:  # another machine may have the key
+        except SealBroken as broken:
             _log.error("a webhook's secret cannot be opened", webhook=hook.id, why=str(broken))
             return None
-        return Letter(delivery.id, delivery.message_id, hook.url, delivery.body, secret)
+        of = hook.id, hook.organization_id
+        return Letter(delivery.id, *of, delivery.message_id, hook.url, delivery.body, secret)
 
     async def _send(self, letters: list[Letter]) -> None:
-        pending = {asyncio.create_task(self._send_one(letter)) for letter in letters}
-        while pending:
-            _, pending = await asyncio.wait(pending, timeout=_TICK)
+        """Send, and fill each place that becomes free: nobody waits for the slowest."""
+        going: dict[asyncio.Task[None], Letter] = {}
+        looked = time.monotonic()
+        while letters or going:
+            going |= {asyncio.create_task(self._send_one(letter)): letter for letter in letters}
+            letters = []
+            done, _ = await asyncio.wait(going, timeout=_TICK, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                del going[task]
             if self._loop.stopping.is_set():
-                for task in pending:
+                for task in going:
                     task.cancel()
+            elif going and (done or time.monotonic() - looked > _PAUSE):
+                looked = time.monotonic()
+                letters = await self._more(list(going.values()))
+
+    async def _more(self, going: list[Letter]) -> list[Letter]:
+        try:
+            return await asyncio.to_thread(self._take, going)
+        except AWAY:
+            return []  # what is on its way goes on
 
     async def _send_one(self, letter: Letter) -> None:
         self._context = self._context or ssl.create_default_context(cafile=self._parts.settings.webhook_ca_file or None)
@@ -141,10 +169,6 @@ class Deliverer:
         _log.info("webhook", delivery=letter.delivery, status=answered.status, error=answered.error)
 
 
-def _due(moment: datetime) -> SelectOfScalar[Delivery]:
-    return select(Delivery).where(col(Delivery.state) == DeliveryState.PENDING, col(Delivery.next_at) <= moment)
-
-
 def _locked(session: Session, name: str) -> tuple[Webhook | None, Delivery | None]:
     """Return a delivery and its webhook, which nobody else changes in this transaction: the webhook first."""
     found = session.get(Delivery, name)
@@ -162,7 +186,7 @@ def _enter(delivery: Delivery, answered: Answered) -> None:
         "error": answered.error,
         "duration_ms": answered.milliseconds,
     }
-    delivery.attempts = [*delivery.attempts, entry]
+    delivery.attempts = [*delivery.attempts, entry][-_ATTEMPTS:]
     delivery.tries += 1
 
 
