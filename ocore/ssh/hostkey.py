@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from ocore import patience
@@ -22,6 +23,9 @@ GREETING: Final = b"SSH-"
 # RFC 4253 lets a server send other lines before its greeting; no one that we manage needs more than this.
 MAX_GREETING: Final = 8 * 1024
 PROBE_SECONDS: Final = 20.0
+_END_SECONDS: Final = 2.0
+# What ssh ends with where it failed itself; everything else is the status of the command.
+_SSH_FAILED: Final = 255
 # What sshd says instead of greeting: to one connection too many at once, or to who often came and did not log in.
 TURNED_AWAY: Final = (b"Exceeded MaxStartups", b"Not allowed at this time")
 
@@ -79,18 +83,41 @@ def read(address: str, port: int, user: str, preferred: str | None = None) -> Ho
         os.close(descriptor)
     if isinstance(said, Failure):
         return said
+    if written and not said.proven:
+        return Failure(
+            meaning(said.words),
+            f"{address} port {port} showed a host key, and the connection ended before it proved that the key is its "
+            f"own: {said.words or 'the connection was closed'}.",
+        )
     with contextlib.suppress(ConfigError, UnicodeDecodeError, ValueError):
         _, kind, blob = written.decode("ascii").split()[:3]
         return HostKey(kind, blob)
-    code = meaning(said)
+    code = meaning(said.words)
     if code is ErrorCode.CONNECTION_LOST:
         code = ErrorCode.NOT_SSH
     return Failure(
-        code, f"No host key could be read from {address} port {port}: {said or 'the connection was closed'}."
+        code, f"No host key could be read from {address} port {port}: {said.words or 'the connection was closed'}."
     )
 
 
-def _ask(address: str, port: int, user: str, flags: list[str]) -> str | Failure:
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What ssh printed, and how it ended."""
+
+    words: str
+    status: int
+
+    @property
+    def proven(self) -> bool:
+        """Whether the host has signed with its key.
+
+        ssh writes a key down before it looks at the signature. What comes after that is the login: it was refused, or
+        it was let in without any credential, so that the status is the command's.
+        """
+        return meaning(self.words) is ErrorCode.AUTH_DENIED or 0 <= self.status < _SSH_FAILED
+
+
+def _ask(address: str, port: int, user: str, flags: list[str]) -> _Said | Failure:
     """Let ssh connect and go no further than the key exchange; return what it said."""
     command = ["ssh", *flags, "-p", str(port), "-l", user, address, "true"]
     if shutil.which("setpriv"):
@@ -105,10 +132,12 @@ def _ask(address: str, port: int, user: str, flags: list[str]) -> str | Failure:
     with asking:
         try:
             said = _said(asking, deadline)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                asking.wait(_END_SECONDS if said is not None else 0)
         finally:
             asking.kill()
     if said is not None:
-        return plain(said.decode(errors="replace"), 300).rstrip(".")
+        return _Said(plain(said.decode(errors="replace"), 300).rstrip("."), asking.returncode)
     return Failure(ErrorCode.CONNECT_TIMEOUT, f"{address} port {port} stopped answering during the key exchange.")
 
 

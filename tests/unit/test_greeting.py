@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ocore.errors import ErrorCode
+from ocore.errors import ErrorCode, Failure
+from ocore.intake.hostkeys import HostKey
 from ocore.ssh import hostkey, options
+from tests.unit.keymaker import public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,3 +79,31 @@ def test_a_trickle_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failure is not None
     assert failure.code is ErrorCode.CONNECT_TIMEOUT
     assert took < 2 * LIMIT
+
+
+def _text(value: bytes) -> bytes:
+    return struct.pack(">I", len(value)) + value
+
+
+def _packet(payload: bytes) -> bytes:
+    padding = 16 - (len(payload) + 5) % 8
+    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
+
+
+def _impostor(key: HostKey) -> list[bytes]:
+    """Return what a host says that shows somebody's public key, and cannot sign with it."""
+    kinds = [b"curve25519-sha256", b"ssh-ed25519", *[b"aes128-ctr"] * 2, *[b"hmac-sha2-256"] * 2, *[b"none"] * 2]
+    begin = b"\x14" + bytes(16) + b"".join(_text(kind) for kind in [*kinds, b"", b""]) + bytes(5)
+    signature = _text(_text(b"ssh-ed25519") + _text(b"s" * 64))
+    reply = b"\x1f" + _text(base64.b64decode(key.key)) + _text(b"\x09" + bytes(31)) + signature
+    return [b"SSH-2.0-OpenSSH_9.2\r\n", _packet(begin), _packet(reply)]
+
+
+def test_a_key_that_the_host_has_not_signed_with_is_not_its_key() -> None:
+    """Everybody knows the public half of a host key; ssh writes it down before it looks at the signature."""
+    shown = HostKey.parse(public_key("ed25519"))
+    with _server(_impostor(shown), pause=0.3) as port:
+        found = hostkey.read("127.0.0.1", port, "root")
+    assert isinstance(found, Failure), found
+    assert found.code is ErrorCode.CONNECTION_LOST
+    assert "before it proved" in found.message
