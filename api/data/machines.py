@@ -74,6 +74,12 @@ def hold(session: Session, run: str, known: list[str]) -> bool:
     return True
 
 
+def keep_only(session: Session, run: str, known: list[str]) -> None:
+    """Give back what a run holds by names that turned out to be another machine's, or nobody's."""
+    held = col(MachineHold.run_id) == run
+    session.execute(delete(MachineHold).where(held, col(MachineHold.name).not_in(known)))
+
+
 def let_go(session: Session, run: str) -> None:
     """Give back what a run holds."""
     session.execute(delete(MachineHold).where(col(MachineHold.run_id) == run))

@@ -111,7 +111,6 @@ def _take(parts: Parts, server: Server, new: dict[str, object], host: str, port:
     if (host, port) != (server.host, server.port):
         credentials.rebind_key(server, parts.seal, host, port)
         _clear_pin(server)
-        server.address = server.shown_key = None
         # It is another machine, as far as we know: the agent of the old one tells nothing of it.
         forget_token(server)
         server.provisioned = False
@@ -202,8 +201,11 @@ def reset_host_key(scope: Scope, name: str, expected: str | None) -> str:
 
 
 def _clear_pin(server: Server) -> None:
-    """Clear the pin, and raise its epoch: a run that began before cannot pin its key again."""
-    server.host_key = None
+    """Clear the pin, and raise its epoch: a run that began before cannot pin its key again.
+
+    What the machine was known by goes with it: there may be another one now, and the old one may be somebody else's.
+    """
+    server.host_key = server.shown_key = server.address = None
     server.host_key_epoch += 1
     server.expected_fingerprint = None
 

@@ -65,6 +65,7 @@ class RowRecorder:
         self._number: int | None = None
         self._open: str | None = None
         self._reached = ""
+        self._places: list[str] = []
         self._agent_before: tuple[str, datetime | None] | None = None
 
     # --- what the library tells ---------------------------------------------------------------------------------------
@@ -72,7 +73,9 @@ class RowRecorder:
     def address_found(self, address: str) -> None:
         """Take the machine that is there, unless another run has it."""
         where = machines.plain(address)
-        self._occupy(machines.at(where, self._claim.server.port), "address", where)
+        port = self._claim.server.port
+        self._places = [machines.at(self._claim.server.host, port), machines.at(where, port)]
+        self._occupy(self._places[-1], "address", where)
 
     def host_key_seen(self, key: ocore.HostKey) -> None:
         """Pin the key before any credential is sent; it must be the one that is pinned by now."""
@@ -213,6 +216,9 @@ class RowRecorder:
                 setattr(current, column, value)
                 session.add(current)
             held = machines.hold(session, self._claim.id, [name])
+            if held and column == "shown_key" and self._places:
+                # Address and key are seen: what the server was known by before may be somebody else's by now.
+                machines.keep_only(session, self._claim.id, [*self._places, name])
 
         self._write(take)
         if not held:

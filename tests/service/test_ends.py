@@ -6,11 +6,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from api.data.tables import Run, RunState, now
 from api.settings import Settings
+from api.work.claims import claim
+from api.work.owner import new_owner
 from api.work.upkeep import sweeper
+from api.work.upkeep.overdue import end_overdue
+from api.work.upkeep.sweeper import Sweeper
 from tests.service.support import opened, recording, wait_for
 
 if TYPE_CHECKING:
@@ -135,6 +139,59 @@ def test_a_clean_up_is_tried_again_until_its_deadline(service: Service, settings
         later.set_runs(made, start_after=None)
         with later.worker(recording("dies")):
             wait_for(lambda: later.call("GET", f"/api/servers/{made}").status_code == 404, "it is gone")
+
+
+@pytest.mark.parametrize("tried", [False, True], ids=["never begun", "tried before"])
+def test_a_removal_that_waits_ends_at_its_deadline(service: Service, *, tried: bool) -> None:
+    """Somebody else's run may be on its machine for as long as it likes: the server is gone, with its secrets."""
+    made = service.create(host="192.0.2.7")["id"]
+    service.set_runs(made, state=RunState.SUCCEEDED, finished_at=now())
+    service.set(made, status="active", touched=True)
+    service.create("two", host="192.0.2.7")
+    assert claim(service.parts.database, new_owner(), service.settings) is not None
+    service.call("DELETE", f"/api/servers/{made}")
+    if tried:
+        service.set_runs(made, started_at=now(), attempt=1, message="It did not answer.")
+    end_overdue(service.parts)
+    assert service.get(made)["status"] == "removing"
+    _age(service, made, service.settings.cleanup_timeout + 1)
+    end_overdue(service.parts)
+    assert service.call("GET", f"/api/servers/{made}").status_code == 404
+    told = service.call("GET", "/api/audit?action=server.removed").json()["entries"]
+    assert "its deadline passed while its clean-up waited" in told[0]["detail"]
+    assert ("It did not answer." in told[0]["detail"]) == tried
+    found = service.call("GET", f"/api/servers/{made}/receipts")
+    assert found.status_code == (200 if tried else 404)
+    if tried:
+        [receipt] = [one["receipt"] for one in found.json()["receipts"]]
+        assert receipt["run"]["outcome"] == "failed"
+
+
+def test_a_worker_ends_removals_that_wait_for_too_long(service: Service) -> None:
+    """By itself; not at once, since after a pause of the whole service the workers come first."""
+    made = service.create(host="192.0.2.7")["id"]
+    service.set_runs(made, state=RunState.SUCCEEDED, finished_at=now())
+    service.set(made, status="active", touched=True)
+    service.create("two", host="192.0.2.7")
+    assert claim(service.parts.database, new_owner(), service.settings) is not None
+    service.call("DELETE", f"/api/servers/{made}")
+    _age(service, made, service.settings.cleanup_timeout + 1)
+    sweeper = Sweeper(service.parts, new_owner())
+    sweeper.sweep()
+    assert service.get(made)["status"] == "removing"
+
+    def gone() -> bool:
+        sweeper.sweep()
+        return service.call("GET", f"/api/servers/{made}").status_code == 404
+
+    wait_for(gone, "it is gone")
+
+
+def _age(service: Service, server: str, seconds: float) -> None:
+    with service.parts.database.write() as session:
+        for run in session.exec(select(Run).where(col(Run.server_id) == server)).all():
+            run.created_at -= timedelta(seconds=seconds)
+            session.add(run)
 
 
 def test_a_lease_is_longer_than_three_heartbeats(settings: Settings) -> None:

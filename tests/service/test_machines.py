@@ -227,6 +227,30 @@ def test_a_changed_host_is_known_by_nothing_of_the_old_one(service: Service) -> 
     assert machines.names(server(service, made)) == ["at 192.0.2.8 22"]
 
 
+def test_a_reset_host_key_leaves_no_name_of_the_old_machine(service: Service) -> None:
+    """The next run holds nothing by a key that somebody else's machine may have."""
+    made = service.create(host="web.example")["id"]
+    service.set(made, address="192.0.2.7", shown_key=KEY.fingerprint)
+    assert service.call("POST", f"/api/servers/{made}/reset-host-key").status_code == 200
+    taken(service)
+    assert holds(service) == {"at web.example 22"}
+
+
+def test_a_run_holds_a_machine_by_what_it_has_seen_of_it(service: Service) -> None:
+    """Until then also by what was seen before; what is stale is free for whoever has it now."""
+    made = service.create(host="web.example")["id"]
+    service.set(made, address="192.0.2.7", shown_key="SHA256:old")
+    other = service.create("two", host="192.0.2.7")["id"]
+    recorder = RowRecorder(service.parts, taken(service))
+    assert holds(service) == {"at web.example 22", "at 192.0.2.7 22", "SHA256:old"}
+    assert take(service) is None
+    recorder.address_found("192.0.2.8")
+    assert "SHA256:old" in holds(service)
+    recorder.host_key_seen(KEY)
+    assert holds(service) == {"at web.example 22", "at 192.0.2.8 22", KEY.fingerprint}
+    assert taken(service).server.id == other
+
+
 def test_many_claimers_never_have_one_machine_twice(service: Service) -> None:
     """Twenty-five servers on five machines, known by host, address or key; eight claim and end as fast as they can."""
     machine_of: dict[str, int] = {}

@@ -40,6 +40,7 @@ from api.work.outcome import close_steps, failed, give_up
 from api.work.owner import is_dead
 from api.work.upkeep.lead import leads
 from api.work.upkeep.loop import Loop
+from api.work.upkeep.overdue import end_overdue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 _LEAD: Final = "sweeper"
 _TIDY_SECONDS: Final = 600.0
 _PORTION: Final = 20
+# So many sweeps after a start removals are ended that have waited for too long: the workers were away as well, and what
+# may start is theirs first.
+_CHANCE: Final = 20
 _LOST: Final = "Its worker was lost."
 _log = log(__name__)
 
@@ -64,6 +68,7 @@ class Sweeper:
     def __init__(self, parts: Parts, owner: str) -> None:
         self._parts = parts
         self._owner = owner
+        self._began = time.monotonic()
         self._tidied = 0.0
         self._loop = Loop("sweeper", self.sweep, parts.settings.sweep_seconds)
 
@@ -81,6 +86,8 @@ class Sweeper:
         if leads(self._parts.database, _LEAD, self._owner, settings.sweep_seconds * 5):
             self._reap()
             self._end_batches()
+            if time.monotonic() - self._began > settings.sweep_seconds * _CHANCE:
+                end_overdue(self._parts)
             if time.monotonic() - self._tidied > _TIDY_SECONDS or not self._tidied:
                 self._tidied = time.monotonic()
                 tidy(self._parts)
