@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,13 @@ def is_current(database: Database) -> bool:
     """Tell whether the database has the newest form."""
     with database.engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
-    return found == ScriptDirectory.from_config(_config()).get_current_head()
+    return found == _newest()
+
+
+@cache
+def _newest() -> str | None:
+    """Return the newest form. Anybody may ask whether the service is ready, and this reads every script."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 @contextmanager

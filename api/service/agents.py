@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _APART: Final = timedelta(seconds=5)
 # The most bytes of a heartbeat.
 MOST: Final = 4096
+_HEARD: Final = 20_000
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="ocore-agent"'}
 _PREFIX: Final = "oca_"
 _TOKEN: Final = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{43}}")
@@ -100,12 +101,38 @@ class Sender:
     known: str
 
 
+class Heard:
+    """The tokens of the agents that were heard of last, by their digests."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, None] = {}
+
+    def add(self, token: str) -> None:
+        """Remember a token; the one that was heard of the longest ago is forgotten where there are too many."""
+        known = digest(token)
+        self._known.pop(known, None)
+        self._known[known] = None
+        if len(self._known) > _HEARD:
+            self._known.pop(next(iter(self._known)))
+
+    def has(self, token: str) -> bool:
+        """Tell whether a token is remembered; it may be worthless by now."""
+        return digest(token) in self._known
+
+
+def check_form(token: str) -> None:
+    """Raise `unauthorized` where a text cannot be a token, whatever the database has."""
+    if not _TOKEN.fullmatch(token):
+        raise Problem("unauthorized", headers=_CHALLENGE)
+
+
 def sender(session: Session, token: str) -> Sender:
     """Return whose token it is, or raise `unauthorized`; `rate_limited` where the last heartbeat came just now."""
+    check_form(token)
     known = digest(token)
     found = session.exec(select(Server).where(col(Server.agent_token_hash) == known)).first()
     # What an index does in which time tells something of digests, and nothing of tokens.
-    if not _TOKEN.fullmatch(token) or found is None or not hmac.compare_digest(found.agent_token_hash or "", known):
+    if found is None or not hmac.compare_digest(found.agent_token_hash or "", known):
         raise Problem("unauthorized", headers=_CHALLENGE)
     _check_rate(found)
     return Sender(found.id, known)

@@ -42,7 +42,7 @@ PREFIX: Final = "/api/"
 # The one operation that is not for an organization's callers.
 HEARTBEAT: Final = "/api/agent/heartbeat"
 # Whoever looks after the service asks these as often as it likes; of heartbeats each server's own are counted.
-UNCOUNTED: Final = ("/health/", "/metrics", HEARTBEAT)
+UNCOUNTED: Final = ("/health/", "/metrics")
 MAX_BODY: Final = 64 * 1024
 REQUEST_ID: Final = "x-request-id"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -66,6 +66,7 @@ class Gate:
         self._issuers = issuers
         self._metrics = metrics
         self._limits = limits
+        self._heard = agents.Heard()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -105,10 +106,10 @@ class Gate:
         try:
             path, most = _path(scope), MAX_BODY
             address = limits.address(scope)
-            if not path.startswith(UNCOUNTED):
+            if path != HEARTBEAT and not path.startswith(UNCOUNTED):
                 await self._count(limits.ADDRESS, address, standings)
             if path == HEARTBEAT:
-                with_failures = self._counting_failures(self._agent(headers), address, standings)
+                with_failures = self._counting_failures(self._agent(headers, address), address, standings)
                 scope.setdefault("state", {})["agent"] = await with_failures
                 most = agents.MOST
             elif path.startswith(PREFIX):
@@ -166,12 +167,20 @@ class Gate:
                     raise unavailable("The keys of the token's issuer cannot be had yet.") from None
             await asyncio.sleep(_PAUSE)
 
-    async def _agent(self, headers: Headers) -> agents.Sender:
+    async def _agent(self, headers: Headers, address: str) -> agents.Sender:
         """Return whose agent makes the request. It has a token of its server's own, and is let in nowhere else."""
+        token = _bearer(headers)
+        agents.check_form(token)
+        # To know a token takes the database: who has tried too many may only come with one that was good before, for
+        # there may be others at the same address.
+        if not self._heard.has(token):
+            limits.check(await run_in_threadpool(self._limits.look, limits.FAILURES, address))
         try:
-            return await run_in_threadpool(self._sender, _bearer(headers))
+            found = await run_in_threadpool(self._sender, token)
         except AWAY:
             raise unavailable() from None
+        self._heard.add(token)
+        return found
 
     def _sender(self, token: str) -> agents.Sender:
         with self._database.read() as session:

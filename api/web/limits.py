@@ -75,20 +75,27 @@ class Limits:
 
     def take(self, limit: str, whose: str) -> list[Standing]:
         """Count a request, and return how that limit stands then; nothing where there is none."""
+        return self._asked(limit, whose, counts=True)
+
+    def look(self, limit: str, whose: str) -> list[Standing]:
+        """Return how a limit stands, without counting anything; nothing where there is none."""
+        return self._asked(limit, whose, counts=False)
+
+    def _asked(self, limit: str, whose: str, *, counts: bool) -> list[Standing]:
         if limit not in self._items:
             return []
         if self._shared is not None and time.monotonic() > self._away_until:
             try:
-                return [self._taken(self._shared, limit, whose)]
+                return [self._taken(self._shared, limit, whose, counts=counts)]
             except StorageError as error:
                 # Limits protect the service; they do not end it. Until Redis is back, each process counts alone.
                 self._away_until = time.monotonic() + _AWAY_SECONDS
                 _log.warning("requests cannot be counted together", error=type(error.__cause__ or error).__name__)
-        return [self._taken(self._own, limit, whose)]
+        return [self._taken(self._own, limit, whose, counts=counts)]
 
-    def _taken(self, limiter: SlidingWindowCounterRateLimiter, limit: str, whose: str) -> Standing:
+    def _taken(self, limiter: SlidingWindowCounterRateLimiter, limit: str, whose: str, *, counts: bool) -> Standing:
         item = self._items[limit]
-        allowed = limiter.hit(item, whose)
+        allowed = limiter.hit(item, whose) if counts else limiter.test(item, whose)
         stats = limiter.get_window_stats(item, whose)
         seconds = min(max(1, math.ceil(stats.reset_time - time.time())), _WINDOW)
         return Standing(limit, item.amount, max(0, stats.remaining) if allowed else 0, seconds, allowed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from api.data.database import Database
 
+_FRESH_SECONDS: Final = 1.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -52,25 +55,37 @@ class _Standing(Collector):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._figures: list[GaugeMetricFamily] = []
 
     def describe(self) -> Iterator[Metric]:
         """Yield nothing, so that registering asks no database."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Count, and yield the figures."""
+        """Count, and yield the figures; whoever asks within a second gets the same, since anybody may ask."""
+        with self._lock:
+            if time.monotonic() > self._until:
+                self._figures = self._counted()
+                self._until = time.monotonic() + _FRESH_SECONDS
+            figures = self._figures
+        yield from figures
+
+    def _counted(self) -> list[GaugeMetricFamily]:
         with self._database.read() as session:
             servers = dict(session.exec(select(Server.status, func.count()).group_by(Server.status)).all())
             runs = dict(session.exec(select(Run.state, func.count()).group_by(Run.state)).all())
             oldest = session.exec(select(func.min(Run.created_at)).where(col(Run.state) == RunState.QUEUED)).one()
-        yield _family(
-            "ocore_servers", "Servers, by status.", "status", {one: servers.get(one, 0) for one in ServerStatus}
-        )
-        yield _family("ocore_runs", "Runs, by state.", "state", {one: runs.get(one, 0) for one in RunState})
         waiting = (now() - oldest).total_seconds() if oldest else 0.0
-        yield GaugeMetricFamily(
-            "ocore_queue_oldest_seconds", "How long the oldest queued run has waited.", value=max(0.0, waiting)
-        )
+        by_status = {one: servers.get(one, 0) for one in ServerStatus}
+        return [
+            _family("ocore_servers", "Servers, by status.", "status", by_status),
+            _family("ocore_runs", "Runs, by state.", "state", {one: runs.get(one, 0) for one in RunState}),
+            GaugeMetricFamily(
+                "ocore_queue_oldest_seconds", "How long the oldest queued run has waited.", value=max(0.0, waiting)
+            ),
+        ]
 
 
 def _family(name: str, words: str, label: str, figures: dict[Any, int]) -> GaugeMetricFamily:

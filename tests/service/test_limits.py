@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 from starlette.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api.data.tables import RunState, ServerStatus
+from api.data.tables import RunState, ServerStatus, now
 from api.main import create_app
+from api.service import agents
 from api.web import limits
 from ocore.cli import main
 from tests.service.problems import problem
@@ -91,6 +94,59 @@ def test_failures_are_limited_and_lock_nobody_out(limited: Service) -> None:
     assert "Retry-After" in answer.headers
     problem(limited.call("GET", "/api/servers", token=""), 429)
     assert limited.call("GET", "/api/servers").status_code == 200
+
+
+def _statements(service: Service) -> list[str]:
+    """Return what the database is asked from now on."""
+    asked: list[str] = []
+    event.listen(service.parts.database.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    return asked
+
+
+@with_limits(rate_organization=0, rate_address=0, rate_failures=5)
+def test_who_tries_agents_tokens_does_not_reach_the_database(limited: Service) -> None:
+    """Not at all with what is none; of a form that could be one, as often as may be tried."""
+    asked = _statements(limited)
+    beat = {"headers": {"Authorization": "Bearer junk"}, "json": {}}
+    codes = [limited.client.post("/api/agent/heartbeat", **beat).status_code for _ in range(20)]  # type: ignore[arg-type]
+    assert codes == [401] * 5 + [429] * 15
+    assert asked == []
+
+
+@with_limits(rate_organization=0, rate_address=0, rate_failures=5)
+def test_an_agent_is_heard_from_where_others_try_tokens(limited: Service) -> None:
+    """One that was heard before; of the others the database is asked no more than may be tried."""
+    token = "oca_" + "a" * 43
+    made = limited.create()["id"]
+    limited.set(made, agent_token_hash=agents.digest(token))
+    told = {"version": "1.0.0", "load": 0.1, "memoryTotalBytes": 2**30, "memoryAvailableBytes": 2**29}
+    told |= {"diskTotalBytes": 2**30, "diskFreeBytes": 2**29, "docker": "running", "uptimeSeconds": 9}
+
+    def beat(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        return limited.client.post("/api/agent/heartbeat", headers=headers, json=told).status_code
+
+    assert beat(token) == 204
+    asked = _statements(limited)
+    assert [beat("oca_" + "b" * 42 + str(number % 10)) for number in range(20)] == [401] * 5 + [429] * 15
+    assert len([one for one in asked if "agent_token_hash" in one]) <= 5
+    limited.set(made, agent_last_seen_at=now() - timedelta(minutes=1))
+    assert beat(token) == 204
+
+
+@with_limits(rate_organization=0, rate_address=3, rate_failures=0)
+def test_only_the_heartbeat_itself_is_not_counted(limited: Service) -> None:
+    """What only begins like it is counted for the address like everything else."""
+    codes = [limited.client.post("/api/agent/heartbeatX", json={}).status_code for _ in range(5)]
+    assert codes == [401] * 3 + [429] * 2
+
+
+def test_metrics_are_counted_once_a_second(service: Service) -> None:
+    """Anybody may ask for them, and counting looks at whole tables."""
+    asked = _statements(service)
+    for _ in range(30):
+        assert "ocore_servers" in service.client.get("/metrics").text
+    assert len([one for one in asked if one.startswith("SELECT")]) <= 12
 
 
 def test_without_limits_nothing_is_said(service: Service) -> None:
