@@ -19,6 +19,7 @@ from api.web.gate import Gate
 from api.web.limits import Limits
 from api.web.metrics import Metrics
 from api.web.routes import agents, audit, batches, capacity, health, receipts, runs, servers, webhooks
+from api.web.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None, *, parts: Parts | None = None, 
     )
     app.state.parts, app.state.metrics, app.state.stopping = opened, metrics, stopping
     app.state.replays = replays
+    app.state.streams = Streams(opened.settings.streams_organization)
     for room in (servers, runs, batches, agents, receipts, audit, webhooks, capacity):
         app.include_router(room.router, dependencies=[Depends(known_query)])
     app.include_router(health.router)

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     rate_failures: int = Field(
         30, ge=0, description="Requests without a valid token that are told so, from one address in a minute; 0: any."
     )
+    streams_organization: int = Field(
+        20, ge=0, description="Streams of events that an organization may have open in one process; 0: any number."
+    )
     rate_url: str = Field(
         "",
         description="Where requests are counted for all processes together, as `redis://HOST:PORT/N`; empty: in the "

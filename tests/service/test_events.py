@@ -7,7 +7,7 @@ import random
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -24,12 +24,13 @@ from api.work.recorder import RowRecorder
 from api.work.upkeep.sweeper import Sweeper
 from tests.service.pausing import Pausing
 from tests.service.storages import free_port
-from tests.service.support import recording, wait_for
+from tests.service.support import opened, recording, wait_for
 from tests.service.test_life import OPTIONAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from api.settings import Settings
     from tests.service.support import Service
 
 
@@ -209,6 +210,33 @@ def test_an_event_is_seen_soon(service: Service) -> None:
                     assert service.runs(made["id"])[0]["state"] == "running"
                     transport.go.set()
     assert parsed(text)[-1][2]["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("storage", ["sqlite"])
+def test_an_organization_has_so_many_streams_at_most(settings: Settings) -> None:
+    """One more is refused; another organization has its own; what has ended, or was cut, makes room."""
+    with opened(settings.model_copy(update={"streams_organization": 2})) as service:
+        run = run_of(service, service.create()["id"])
+        token = service.token()
+        theirs = service.token(organization="two")
+        made = service.call("POST", "/api/servers", token=theirs, json=service.body()).json()["id"]
+        other = service.call("GET", f"/api/servers/{made}/runs", token=theirs).json()["runs"][0]["id"]
+        with listening(service) as url, httpx2.Client(base_url=url, timeout=20) as client, ExitStack() as stack:
+
+            def begin(run: str, token: str) -> httpx2.Response:
+                headers = {"Authorization": f"Bearer {token}"}
+                return stack.enter_context(client.stream("GET", f"/api/runs/{run}/events", headers=headers))
+
+            kept = [begin(run, token) for _ in range(2)]
+            assert [answer.status_code for answer in kept] == [200, 200]
+            refused = begin(run, token)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+            assert begin(other, theirs).status_code == 200
+            kept[0].close()
+            wait_for(lambda: begin(run, token).status_code == 200, "there is room")
+            assert begin(run, token).status_code == 429
+            service.call("POST", f"/api/runs/{run}/cancel")
+            wait_for(lambda: begin(run, token).status_code == 200, "there is room")
 
 
 def test_numbers_have_no_holes_over_a_handover(service: Service) -> None:

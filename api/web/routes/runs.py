@@ -16,6 +16,7 @@ from api.web.dependencies import Manager, TheParts, Viewer
 from api.web.once import Once
 from api.web.paging import Cursor, page
 from api.web.routes.responses import BODY, CONFLICT, KEYED, NOT_FOUND, PROBLEMS
+from api.web.streams import Stream
 from api.web.transaction import reading
 
 router = APIRouter(prefix="/api", tags=["runs"], responses=PROBLEMS)
@@ -127,6 +128,7 @@ def follow_run(
     ended = reading(parts.database, caller, lambda scope: events.is_over(scope.session, scope.run(id), after))
     if ended:
         return Response(status_code=204)
+    request.app.state.streams.take(caller.organization)
     stream = events.follow(parts, id, after, request.app.state.stopping)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+    return Stream(request.app.state.streams, caller.organization, stream, headers=headers)
