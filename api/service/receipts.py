@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
@@ -117,21 +118,39 @@ def _newest(session: Session, server: str) -> Receipt | None:
     return session.exec(query).first()
 
 
-def document(scope: Scope, signer: Signer, name: str) -> ReceiptsOut:
-    """Return the receipts of a server, also of one that is gone, with a statement of how many there are."""
-    query = select(Receipt).where(col(Receipt.organization_id) == scope.organization, col(Receipt.server_id) == name)
-    rows = list(scope.session.exec(query.order_by(col(Receipt.number))).all()) if is_id(name) else []
-    if not rows:
+def document(scope: Scope, signer: Signer, name: str, *, after: int, limit: int) -> tuple[ReceiptsOut, int | None]:
+    """Return receipts of a server, also of one that is gone, with a statement of how many there are of it altogether.
+
+    Args:
+        scope: whose it is.
+        signer: signs the statement.
+        name: the server's id.
+        after: the number of the receipt after which to begin.
+        limit: the most receipts to return.
+
+    Returns:
+        The document, and the number of its last receipt if there are more after it.
+
+    """
+    of_server = col(Receipt.organization_id) == scope.organization, col(Receipt.server_id) == name
+    newest = select(Receipt).where(*of_server).order_by(col(Receipt.number).desc()).limit(1)
+    last = scope.session.exec(newest).first() if is_id(name) else None
+    if last is None:
         scope.server(name)
+    # What is written meanwhile is not in the statement, and so not in the document.
+    until = *of_server, col(Receipt.number) <= (last.number if last else 0)
+    rows = scope.session.exec(
+        select(Receipt).where(*until, col(Receipt.number) > after).order_by(col(Receipt.number)).limit(limit + 1)
+    ).all()
     stated = {
         "version": _VERSION,
         "server": name,
-        "count": len(rows),
-        "last": rows[-1].digest if rows else None,
+        "count": scope.session.exec(select(func.count()).select_from(Receipt).where(*until)).one(),
+        "last": last.digest if last else None,
         "at": _stamp(now()),
     }
-    body = {"receipts": [row.signed for row in rows], "statement": signer.sign("statement", stated)}
-    return ReceiptsOut.model_validate(body)
+    body = {"receipts": [row.signed for row in rows[:limit]], "statement": signer.sign("statement", stated)}
+    return ReceiptsOut.model_validate(body), rows[limit - 1].number if len(rows) > limit else None
 
 
 def keys(session: Session, signer: Signer) -> ReceiptKeysOut:

@@ -76,7 +76,8 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
             _conclude(session, parts.settings, server, run, done, reason)
         batching.ended(session, run)
         recorder.write_last(session, run)
-        if not done.occupied:  # else nothing was done to the server
+        # Where it was occupied, nothing was done to the server; a clean-up is told when it was tried for the last time.
+        if not done.occupied and not (run.kind == RunKind.CLEANUP and run.state == RunState.QUEUED):
             receipts.write(session, parts.signer, server, run, done.evidence)
         session.add(run)
         session.add(server)

@@ -106,6 +106,47 @@ def test_a_lost_worker_s_attempt_has_a_receipt_of_its_own(service: Service) -> N
     assert found[0]["hostKey"] is None
 
 
+def test_a_clean_up_has_a_receipt_for_its_last_try_only(service: Service) -> None:
+    """However often it is put off, nothing was ended by that."""
+    made = service.create()["id"]
+    end(service)
+    service.set(made, touched=True)
+    service.call("DELETE", f"/api/servers/{made}")
+    away = Done(ocore.Failure(ocore.ErrorCode.CONNECT_TIMEOUT, "It did not answer."))
+    for _ in range(4):
+        _try_to_clean_up(service, made, away)
+        assert outcomes(receipts(service, made)) == [("provision", "succeeded")]
+    _try_to_clean_up(service, made, Done())
+    assert outcomes(receipts(service, made)) == [("provision", "succeeded"), ("cleanup", "succeeded")]
+
+
+def _try_to_clean_up(service: Service, server: str, done: Done) -> None:
+    service.set_runs(server, start_after=None)
+    taken = claim(service.parts.database, new_owner(), service.settings)
+    assert taken is not None
+    assert finish(service.parts, taken, RowRecorder(service.parts, taken), done, "")
+
+
+def test_pages_of_receipts_are_one_document(service: Service) -> None:
+    """Joined, with the statement of the last page, they are believed; a page alone is told to be a part."""
+    made = service.create()["id"]
+    end(service)
+    for _ in range(4):
+        service.call("POST", f"/api/servers/{made}/runs", json={"kind": "validate"})
+        end(service)
+    whole, pages, at = document(service, made), [], f"/api/servers/{made}/receipts?limit=2"
+    while at:
+        answer = service.call("GET", at)
+        pages.append(answer.json())
+        at = answer.links.get("next", {}).get("url", "")
+    assert [len(page["receipts"]) for page in pages] == [2, 2, 1]
+    joined = {"receipts": [one for page in pages for one in page["receipts"]], "statement": pages[-1]["statement"]}
+    assert joined["receipts"] == whole["receipts"]
+    assert ocore.verify_receipts(joined, keys(service), server=made) == ()
+    assert "tells of 5 receipt(s)" in ocore.verify_receipts(pages[0], keys(service), server=made)[0].reason
+    assert pages[0]["statement"]["statement"]["last"] == whole["statement"]["statement"]["last"]
+
+
 def test_a_run_ends_with_its_receipt_or_not_at_all(service: Service) -> None:
     """One transaction: where the receipt cannot be signed, the run has not ended."""
     service.create()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 
 from api.schemas.receipts import ReceiptKeysOut, ReceiptsOut
 from api.service import receipts
@@ -14,9 +16,27 @@ router = APIRouter(prefix="/api", tags=["receipts"], responses=PROBLEMS)
 
 
 @router.get("/servers/{id}/receipts", operation_id="getServerReceipts", responses=NOT_FOUND)
-def get_receipts(parts: TheParts, caller: Viewer, id: str) -> ReceiptsOut:  # noqa: A002 - as the seed names it
-    """Return what was done to a server, signed and chained, oldest first; also when the server is gone."""
-    return reading(parts.database, caller, lambda scope: receipts.document(scope, parts.signer, id))
+def get_receipts(
+    parts: TheParts,
+    caller: Viewer,
+    request: Request,
+    response: Response,
+    id: str,  # noqa: A002 - as the seed names it
+    *,
+    limit: Annotated[int, Query(ge=1, le=1000, description="The most to return.")] = 500,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="The number after which to begin.")] = 0,
+) -> ReceiptsOut:
+    """Return what was done to a server, signed and chained, oldest first; also when the server is gone.
+
+    A `Link` header leads to the rest. The statement is about all of them: the receipts of all pages, with the statement
+    of the last page, are what can be verified.
+    """
+    found, last = reading(
+        parts.database, caller, lambda scope: receipts.document(scope, parts.signer, id, after=after, limit=limit)
+    )
+    if last is not None:
+        response.headers["Link"] = f'<{request.url.include_query_params(after=last)}>; rel="next"'
+    return found
 
 
 @router.get("/receipts/keys", operation_id="getReceiptKeys")
