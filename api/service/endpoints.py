@@ -48,6 +48,12 @@ def is_local(host: str) -> bool:
         return host == _LOCAL
 
 
+def origin(url: str) -> str:
+    """Return where an address leads, without its path and query: for many receivers who knows those may send."""
+    found = urlsplit(url)
+    return f"{found.scheme}://{found.netloc}/…"
+
+
 def parsed(url: str, settings: Settings) -> Endpoint:
     """Return an address in its parts, or raise `invalid`. A name is looked up at each delivery, not here."""
     if not _TEXT.fullmatch(url):

@@ -10,16 +10,23 @@ from __future__ import annotations
 import base64
 import json
 import re
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+from sqlmodel import col, select
 
 from api.data.tables import Answer
 from api.errors import Problem
-from api.security.seal import Binding
+from api.security.seal import Binding, SealBroken
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from api.security.seal import Seal
     from api.service.scope import Scope
 
+_TRANSACTION: Final = timedelta(seconds=60)  # longer than any takes
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -55,8 +62,7 @@ def answered(scope: Scope, seal: Seal, key: str, body: bytes) -> dict[str, Any] 
         raise Problem("idempotency_conflict", "The key was used before the service's keys were exchanged.")
     if not same:
         raise Problem("idempotency_conflict")
-    answer: dict[str, Any] = json.loads(seal.open(base64.b64decode(found.body["sealed"]), _binding(scope, key)))
-    return answer
+    return _opened(scope, seal, found)
 
 
 def reserve(scope: Scope, key: str, fingerprint: str, status: int) -> Answer:
@@ -74,6 +80,31 @@ def keep(scope: Scope, seal: Seal, row: Answer, answer: dict[str, Any]) -> None:
     """Remember an answer, sealed: it may have a secret in it that is kept in clear nowhere else."""
     envelope = seal.close(json.dumps(answer), _binding(scope, row.key))
     row.body = {"sealed": base64.b64encode(envelope).decode()}
+
+
+def forget(scope: Scope, seal: Seal, made: str, at: datetime) -> None:
+    """Forget the answer to the request that made a thing, which is gone now; its key is free again.
+
+    Args:
+        scope: whose it was.
+        seal: opens the answers.
+        made: the thing's id.
+        at: when it was made.
+
+    """
+    # A key is taken a moment before the thing is made, in the same transaction.
+    when = col(Answer.created_at) >= at - _TRANSACTION, col(Answer.created_at) <= at + _TRANSACTION
+    query = select(Answer).where(col(Answer.organization_id) == scope.organization, *when)
+    for row in scope.session.exec(query).all():
+        # What does not open is shown to nobody.
+        with suppress(SealBroken):
+            if _opened(scope, seal, row).get("id") == made:
+                scope.session.delete(row)
+
+
+def _opened(scope: Scope, seal: Seal, row: Answer) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(seal.open(base64.b64decode(row.body["sealed"]), _binding(scope, row.key)))
+    return answer
 
 
 def _binding(scope: Scope, key: str) -> Binding:

@@ -14,11 +14,13 @@ from api.errors import Problem
 from api.ids import is_id
 from api.schemas.webhooks import DeliveryOut, WebhookOut
 from api.security.seal import Binding
-from api.service import audit
+from api.service import audit, idempotency
 from api.service.audit import Thing
-from api.service.endpoints import parsed
+from api.service.endpoints import origin, parsed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlmodel import Session
 
     from api.parts import Parts
@@ -38,12 +40,22 @@ def binding(hook: Webhook) -> Binding:
 
 def thing(hook: Webhook) -> Thing:
     """Return a webhook as a thing that is changed."""
-    return Thing("webhook", hook.id, hook.url)
+    return Thing("webhook", hook.id, origin(hook.url))
 
 
-def out(hook: Webhook) -> WebhookOut:
-    """Return a webhook, without its secret."""
-    return WebhookOut.model_validate({name: getattr(hook, name) for name in WebhookOut.model_fields})
+def out(hook: Webhook, *, whole: bool = True) -> WebhookOut:
+    """Return a webhook, without its secret; unless `whole`, also without the path and query of its address."""
+    found = {name: getattr(hook, name) for name in WebhookOut.model_fields}
+    return WebhookOut.model_validate(found if whole else found | {"url": origin(hook.url)})
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what is otherwise afterwards, of addresses only where they lead."""
+    found = audit.changes(before, after)
+    for one in found:
+        if one["field"] == "url":
+            one |= {name: one[name] and origin(one[name]) for name in ("before", "after")}
+    return found
 
 
 def delivery_out(delivery: Delivery) -> DeliveryOut:
@@ -61,7 +73,7 @@ def create(parts: Parts, scope: Scope, body: WebhookCreate) -> tuple[Webhook, st
     hook = Webhook(organization_id=scope.organization, sealed_secret=b"", **_given(body))
     hook.sealed_secret = parts.seal.close(secret, binding(hook))
     scope.session.add(hook)
-    scope.note("webhook.create", thing(hook), audit.changes({}, _given(body)))
+    scope.note("webhook.create", thing(hook), _changes({}, _given(body)))
     return hook, secret
 
 
@@ -89,7 +101,7 @@ def change(parts: Parts, scope: Scope, name: str, body: WebhookUpdate) -> Webhoo
         drop_pending(scope.session, hook)
     hook.updated_at = now()
     scope.session.add(hook)
-    scope.note("webhook.update", thing(hook), audit.changes(before, new))
+    scope.note("webhook.update", thing(hook), _changes(before, new))
     return hook
 
 
@@ -99,9 +111,10 @@ def drop_pending(session: Session, hook: Webhook) -> None:
     session.execute(update(Delivery).where(*waiting).values(state=DeliveryState.FAILED, next_at=None))
 
 
-def remove(scope: Scope, name: str) -> None:
-    """Delete a webhook, with its secret and its deliveries."""
+def remove(parts: Parts, scope: Scope, name: str) -> None:
+    """Delete a webhook, with its secret, its deliveries, and the answer that has its secret once more."""
     hook = scope.webhook(name, lock=True)
+    idempotency.forget(scope, parts.seal, hook.id, hook.created_at)
     scope.note("webhook.delete", thing(hook))
     scope.session.delete(hook)
 

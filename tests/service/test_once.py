@@ -149,3 +149,15 @@ def test_an_answer_is_kept_without_the_secret_in_it_in_clear(service: Service) -
     with service.parts.database.read() as session:
         [kept] = session.exec(select(Answer)).all()
     assert first["secret"] not in str(kept.body)
+
+
+def test_a_deleted_webhook_s_secret_is_not_shown_again(service: Service) -> None:
+    """Its answer goes with it, and no other one; the same request makes a new webhook then."""
+    asked = [({"Idempotency-Key": f"key-{number}"}, {"url": f"https://{number}.example.org/"}) for number in range(3)]
+    made = [service.call("POST", "/api/webhooks", json=body, headers=headers).json() for headers, body in asked]
+    assert service.call("DELETE", f"/api/webhooks/{made[1]['id']}").status_code == 204
+    with service.parts.database.read() as session:
+        assert set(session.exec(select(Answer.key)).all()) == {"key-0", "key-2"}
+    again = [service.call("POST", "/api/webhooks", json=body, headers=headers).json() for headers, body in asked]
+    assert [one == before for one, before in zip(again, made, strict=True)] == [True, False, True]
+    assert again[1]["secret"] != made[1]["secret"]

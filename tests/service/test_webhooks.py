@@ -20,6 +20,7 @@ from api.errors import SetupError
 from api.parts import ENCRYPTION, Parts, keyring
 from api.schemas.webhooks import EVENTS
 from api.security.keyring import Ring
+from api.security.tokens import VIEW
 from api.work.claims import claim
 from api.work.outcome import Done, finish
 from api.work.owner import new_owner
@@ -542,6 +543,26 @@ def test_a_deleted_webhook_is_gone_with_what_waited(service: Service) -> None:
     problem(service.call("GET", f"/api/webhooks/{made['id']}/deliveries"), 404, "not_found")
     with service.parts.database.read() as session:
         assert session.exec(select(Delivery)).all() == []
+
+
+@SQLITE
+def test_who_may_only_look_does_not_see_where_exactly_it_is_sent(service: Service) -> None:
+    """A path may be all that a receiver asks for: it is shown to who manages, and the audit log never has it."""
+    made = hook(service, f"{HOOK}/SECRET-1?token=SECRET-2")
+    at = f"/api/webhooks/{made['id']}"
+    assert service.call("GET", at).json()["url"].endswith("SECRET-2")
+    changed = service.call("PUT", at, json={"url": f"{HOOK}/SECRET-3"}).json()
+    assert changed["url"].endswith("SECRET-3")
+    viewer = service.token([VIEW])
+    assert service.call("GET", at, token=viewer).json() == changed | {"url": "https://hooks.example.org/…"}
+    assert service.call("GET", "/api/webhooks", token=viewer).json()["webhooks"][0]["url"].endswith(".org/…")
+    service.call("DELETE", at)
+    told = service.call("GET", "/api/audit")
+    assert "SECRET" not in told.text
+    entries = [one for one in told.json()["entries"] if one["action"].startswith("webhook.")]
+    assert {one["object"]["name"] for one in entries} == {"https://hooks.example.org/…"}
+    [update] = [one["changes"] for one in entries if one["action"] == "webhook.update"]
+    assert update == [{"field": "url", "before": "https://hooks.example.org/…", "after": "https://hooks.example.org/…"}]
 
 
 @SQLITE

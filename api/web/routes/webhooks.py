@@ -15,6 +15,7 @@ from api.schemas.webhooks import (
     WebhookOut,
     WebhookUpdate,
 )
+from api.security.tokens import MANAGE
 from api.service import webhooks
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
@@ -28,10 +29,10 @@ router = APIRouter(prefix="/api/webhooks", tags=["webhooks"], responses=PROBLEMS
 
 @router.get("", operation_id="listWebhooks")
 def list_webhooks(parts: TheParts, caller: Viewer) -> WebhookList:
-    """Return the organization's webhooks, newest first."""
+    """Return the organization's webhooks, newest first; of `url` path and query only to who may manage them."""
 
     def use(scope: Scope) -> WebhookList:
-        return WebhookList(webhooks=[webhooks.out(one) for one in webhooks.listed(scope)])
+        return WebhookList(webhooks=[webhooks.out(one, whole=caller.may(MANAGE)) for one in webhooks.listed(scope)])
 
     return reading(parts.database, caller, use)
 
@@ -51,8 +52,9 @@ def create_webhook(parts: TheParts, once: Once, body: WebhookCreate, response: R
 
 @router.get("/{id}", operation_id="getWebhook", responses=NOT_FOUND)
 def get_webhook(parts: TheParts, caller: Viewer, id: str) -> WebhookOut:  # noqa: A002 - as the seed names it
-    """Return a webhook."""
-    return reading(parts.database, caller, lambda scope: webhooks.out(scope.webhook(id)))
+    """Return a webhook; of `url` path and query only to who may manage it."""
+    whole = caller.may(MANAGE)
+    return reading(parts.database, caller, lambda scope: webhooks.out(scope.webhook(id), whole=whole))
 
 
 @router.put("/{id}", operation_id="updateWebhook", responses=NOT_FOUND | BODY)
@@ -64,7 +66,7 @@ def update_webhook(parts: TheParts, caller: Manager, id: str, body: WebhookUpdat
 @router.delete("/{id}", status_code=204, operation_id="deleteWebhook", responses=NOT_FOUND)
 def delete_webhook(parts: TheParts, caller: Manager, id: str) -> None:  # noqa: A002 - as the seed names it
     """Delete a webhook, with its secret and its deliveries."""
-    writing(parts.database, caller, lambda scope: webhooks.remove(scope, id))
+    writing(parts.database, caller, lambda scope: webhooks.remove(parts, scope, id))
 
 
 @router.get("/{id}/deliveries", operation_id="listDeliveries", responses=NOT_FOUND)
