@@ -36,12 +36,12 @@ def check_key(key: str | None) -> None:
         raise Problem("idempotency_key_invalid")
 
 
-def normal(method: str, path: str, query: str, body: bytes) -> bytes:
+def normal(method: str, path: str, body: bytes) -> bytes:
     """Return a request in one spelling, so that the order of its body's fields does not matter.
 
     It is the body as it was sent: what is read from it is no measure, since a private key is written anew each time.
     """
-    return json.dumps([method, path, query, _spelled(body)], sort_keys=True).encode()
+    return json.dumps([method, path, _spelled(body)], sort_keys=True).encode()
 
 
 def _spelled(body: bytes) -> Any:

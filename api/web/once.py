@@ -63,9 +63,7 @@ class _Once:
     def _keyed(self, scope: Scope, model: type[_Body], use: Callable[[Scope], _Body]) -> tuple[_Body, bool]:
         key, seal = self._key or "", self._parts.seal
         # With the secrets in it: by a key of ours, so that it tells nobody else anything.
-        same = idempotency.normal(
-            self._request.method, str(self._request.url.path), self._request.url.query, self._sent
-        )
+        same = idempotency.normal(self._request.method, str(self._request.url.path), self._sent)
         known = idempotency.answered(scope, seal, key, same)
         if known is not None:
             return model.model_validate(known), True
