@@ -81,7 +81,9 @@ class EventParser:
 
     def __init__(self, nonce: str, expected: Sequence[str], scrub: Scrubber) -> None:
         self.tallies = {name: StepTally() for name in expected}
+        # The newest look, and the one before anything ran: what a plan says.
         self.reading = Reading()
+        self.first = Reading()
         self.facts: dict[str, Any] | None = None
         self.notes: list[str] = []
         self.complaint = ""
@@ -165,6 +167,8 @@ class EventParser:
         """
         if isinstance(result.get("look"), dict) and isinstance(result.get("due"), list) and not of_role:
             self.reading = _with_first_reasons(parse_reading(result, self._expected, self._text), self.reading)
+            if not self.first.steps:
+                self.first = Reading(dict(self.reading.steps))
         if isinstance(result.get("facts"), dict):
             self.facts = result["facts"]
         for name in ("notes", "warnings"):

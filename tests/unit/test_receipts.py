@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -194,6 +195,15 @@ def test_a_run_s_evidence_can_be_signed() -> None:
     assert told["hostKey"].startswith("SHA256:")
     signed = receipts.sign("receipt", told | {"version": 1, "previous": None, "server": {"id": "s"}}, PRIVATE)
     assert receipts.verify({"receipts": [signed]}, {KEY}, last=receipts.digest(signed["receipt"])) == ()
+
+
+@pytest.mark.parametrize("host", ["web.example", "docker-too-old.example"])
+def test_a_receipt_s_plan_is_the_one_that_was_looked_at_before(host: str) -> None:
+    """Its hash is that of `ocore plan` before the run, though the run looks again on its way; also where it failed."""
+    one, options, way = dataclasses.replace(server(), host=host), ocore.ProvisionOptions(), ocore.Replay()
+    before = ocore.plan(one, options, transport=way)
+    told = evidence(one, options, ocore.provision(one, options, transport=way))
+    assert told["plan"] == before.hash
 
 
 def test_the_ten_lines_of_the_page_check_a_document() -> None:
