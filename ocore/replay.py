@@ -192,7 +192,8 @@ def _chosen(answers: Iterable[Answer], steps: list[str]) -> list[Answer]:
 def _words(answer: Answer) -> tuple[str, ...]:
     """Return the step that a task of the playbook itself belongs to: `Step X`, `Mark X`, `Look again after X`."""
     task = str(answer.get("task") or "")
-    return (task.rpartition(" ")[2],) if task.startswith(("Step ", "Mark ", "Look again after ")) else ()
+    ours = not answer.get("role") and task.startswith(("Step ", "Mark ", "Look again after "))
+    return (task.rpartition(" ")[2],) if ours else ()
 
 
 class _Player:

@@ -143,7 +143,8 @@ class EventParser:
 
     def _task_ok(self, step: str, event: dict[str, Any]) -> list[Seen]:
         task, result = self._text(event.get("task")), event["result"]
-        if task.startswith("Mark "):
+        # A role may name its tasks as it likes; markers are tasks of the playbook.
+        if task.startswith("Mark ") and not event.get("role"):
             return self._marked(step, result)
         self._take_in(result, of_role=bool(event.get("role")))
         if not step or not event.get("role"):
