@@ -85,21 +85,26 @@ class DebugRun:
             raise ConfigError("kind", f"must be one of {', '.join(KINDS)}")
 
 
-def debug_bundle(server: Server, run: DebugRun, options: ProvisionOptions | None = None) -> bytes:
+def debug_bundle(
+    server: Server, run: DebugRun, options: ProvisionOptions | None = None, *, site_roles: bool = True
+) -> bytes:
     """Return a gzipped tar with what makes a run again by hand; the server's credentials are not in it.
 
     Args:
         server: the server; with its pinned host key the bundle's runs trust that one only.
         run: the run.
         options: what the server was to become, where `run.basis` does not say it.
+        site_roles: whether a site's roles are in it, with whatever the site wrote into them. Without them the bundle
+            says by its digest which site's they are.
 
     """
     made_with = dict(run.basis or basis(options))
     site = (options or ProvisionOptions()).site if KINDS[run.kind][0] == siteplay.NAME else None
     reaching = inventory.reaching(server, "known_hosts" if server.host_key else None)
     variables = redacted(made_with["variables"]) | {"runtime_server_id": server.id}
+    left_out = "" if site is None or site_roles else made_with["site"] or site.digest
     files: dict[str, str | bytes] = {
-        "README.md": _readme(server, run, made_with, variables, site=site is not None),
+        "README.md": _readme(server, run, made_with, variables, site=site is not None, left_out=left_out),
         "run.sh": _script(run, site=site is not None),
         "inventory.yml": inventory.render(reaching | variables),
         "variables.json": _json({"ocore_force": run.force, "ocore_steps": list(run.steps)}),
@@ -107,7 +112,8 @@ def debug_bundle(server: Server, run: DebugRun, options: ProvisionOptions | None
         **run.record,
     }
     if site is not None:
-        files |= {f"play/{name}": data for name, data in siteplay.files(site).items()}
+        played = siteplay.files(site).items()
+        files |= {f"play/{name}": data for name, data in played if not left_out or not name.startswith(siteplay.ROLES)}
     if server.host_key is not None:
         files["known_hosts"] = ssh_options.known_hosts_line(server.host_key)
     return _packed(f"ocore-debug-{run.name}", files)
@@ -151,7 +157,13 @@ ANSIBLE_CONFIG=$checkout/ansible.cfg exec ansible-playbook -i inventory.yml -e @
 
 
 def _readme(
-    server: Server, run: DebugRun, made_with: Mapping[str, Any], variables: Mapping[str, Any], *, site: bool
+    server: Server,
+    run: DebugRun,
+    made_with: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    *,
+    site: bool,
+    left_out: str,
 ) -> str:
     versions = made_with["versions"]
     lines = [
@@ -169,11 +181,11 @@ def _readme(
         "",
         "## To be filled in",
         "",
-        *(f"- {line}" for line in _missing(server, run, variables)),
+        *(f"- {line}" for line in [*_missing(server, run, variables), *_missing_roles(left_out)]),
         "",
         "## Files",
         "",
-        *(f"- `{name}`: {what}" for name, what in _files(server, run, site=site).items()),
+        *(f"- `{name}`: {what}" for name, what in _files(server, run, site=site, left_out=left_out).items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -198,7 +210,16 @@ def _missing(server: Server, run: DebugRun, variables: Mapping[str, Any]) -> lis
     return found + ([f"in `inventory.yml`, where it says {FILL_IN}: {', '.join(names)}"] if names else [])
 
 
-def _files(server: Server, run: DebugRun, *, site: bool) -> dict[str, str]:
+def _missing_roles(left_out: str) -> list[str]:
+    """Say whose roles were left out: who runs the service has them, and may have written secrets into them."""
+    if not left_out:
+        return []
+    own = "python -c 'import ocore, pathlib; print(ocore.Site.load(pathlib.Path(\"SITE\")).digest)'"
+    words = f"the folder `roles` of the site with the digest `{left_out}`. In the checkout, `{own}` prints that of SITE"
+    return [f"`play/roles`: {words}"]
+
+
+def _files(server: Server, run: DebugRun, *, site: bool, left_out: str) -> dict[str, str]:
     found = {
         "run.sh": "the command",
         "inventory.yml": "how the server is reached, and the role variables",
@@ -207,6 +228,8 @@ def _files(server: Server, run: DebugRun, *, site: bool) -> dict[str, str]:
     }
     if server.host_key is not None:
         found["known_hosts"] = f"the host key that was pinned, {server.host_key.fingerprint}"
-    if site:
-        found["play/"] = "the playbook with the site's steps, and their roles, as they are now"
+    if left_out:
+        found["play/"] = "the playbook with the site's steps, as it is now"
+    elif site:
+        found["play/"] = "the playbook with the site's steps, and their roles with all that is in them, as they are now"
     return found | dict.fromkeys(run.record, "what the run told")

@@ -258,5 +258,6 @@ def test_a_bundle_has_the_site_s_roles() -> None:
     files = unpacked(ocore.debug_bundle(server(), ocore.DebugRun("r1"), options))
     assert '"play/provision.yml"' in files["run.sh"]
     assert "motd_state" in files["play/roles/motd/vars/main.yml"]
+    assert "their roles with all that is in them" in files["README.md"]
     assert ocore.basis(options)["site"] == SITE.digest
     assert "motd" not in BY_NAME
