@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Stands where a secret was.
 FILL_IN: Final = "FILL-IN"
 _SECRET: Final = re.compile(r"token|passw|passphrase|secret|private_key|credential", re.IGNORECASE)
+_AGENT: Final = "agent_token"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 # Each kind of run: its playbook, and the options that it is played with.
 KINDS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -101,7 +102,7 @@ def debug_bundle(
     made_with = dict(run.basis or basis(options))
     site = (options or ProvisionOptions()).site if KINDS[run.kind][0] == siteplay.NAME else None
     reaching = inventory.reaching(server, "known_hosts" if server.host_key else None)
-    variables = redacted(made_with["variables"]) | {"runtime_server_id": server.id}
+    variables = redacted(made_with["variables"]) | {"runtime_server_id": server.id} | _own_secrets(run, made_with)
     left_out = "" if site is None or site_roles else made_with["site"] or site.digest
     files: dict[str, str | bytes] = {
         "README.md": _readme(server, run, made_with, variables, site=site is not None, left_out=left_out),
@@ -117,6 +118,12 @@ def debug_bundle(
     if server.host_key is not None:
         files["known_hosts"] = ssh_options.known_hosts_line(server.host_key)
     return _packed(f"ocore-debug-{run.name}", files)
+
+
+def _own_secrets(run: DebugRun, made_with: Mapping[str, Any]) -> dict[str, str]:
+    """Return placeholders for the secrets that are no options: without a token no agent is wanted."""
+    wanted = KINDS[run.kind][0] == "provision" and made_with["variables"].get("agent_url")
+    return {_AGENT: FILL_IN} if wanted else {}
 
 
 def _json(value: object) -> str:
@@ -151,6 +158,10 @@ set -eu
 checkout=$(cd "$1" && pwd)
 shift
 cd "$(dirname "$0")"
+if grep -q '"{FILL_IN}"' inventory.yml; then
+  echo "inventory.yml still says {FILL_IN}; README.md says more" >&2
+  exit 2
+fi
 ANSIBLE_CONFIG=$checkout/ansible.cfg exec ansible-playbook -i inventory.yml -e @variables.json{words} \\
   "$@" "{where}"
 """
@@ -207,7 +218,13 @@ def _missing(server: Server, run: DebugRun, variables: Mapping[str, Any]) -> lis
     if server.host_key is None:
         found.append("no host key is pinned: ssh asks whether the one that it is shown is right")
     names = [f"`{name}`" for name, value in variables.items() if value == FILL_IN]
-    return found + ([f"in `inventory.yml`, where it says {FILL_IN}: {', '.join(names)}"] if names else [])
+    found += [f"in `inventory.yml`, where it says {FILL_IN}: {', '.join(names)}"] if names else []
+    if variables.get(_AGENT) == FILL_IN:
+        found.append(
+            f"`{_AGENT}` is the server's own, in `/etc/ocore/agent/token` there; with another one, of 16 letters or "
+            "more, its agent is not heard any more until the service's next run"
+        )
+    return found
 
 
 def _missing_roles(left_out: str) -> list[str]:
