@@ -11,6 +11,7 @@ from ocore.capacity import PROFILES
 from ocore.cli import commands
 from ocore.cli.arguments import (
     add_agent,
+    add_check,
     add_figures,
     add_json,
     add_login,
@@ -51,6 +52,8 @@ _EPILOG: Final = "\n".join(
 # The options that matter where a server is reached but not provisioned.
 _REACHING: Final = ("allow_loopback", "deny_private")
 _CLEANING: Final = (*_REACHING, "lock_timeout")
+# The commands whose results say what they were asked for.
+ASKED: Final = ("provision", "plan")
 _SECRETS: Final = ("--pass", "--sudo-pass", "-p")
 
 
@@ -123,7 +126,7 @@ def _add_run(subparsers: Subparsers, name: str, command: Command, options: Colle
 def _add_changing(subparsers: Subparsers) -> None:
     provision = _add_run(subparsers, "provision", commands.provision)
     add_selection(provision)
-    provision.add_argument("--check", action="store_true", help="change nothing, but say what would change")
+    add_check(provision)
     _add_run(subparsers, "cleanup", commands.cleanup, _CLEANING)
 
 
@@ -156,6 +159,7 @@ def _add_local(subparsers: Subparsers) -> None:
     bundle.add_argument("--output", metavar="FILE", help="where to write (default: ocore-debug-RUN.tar.gz, here)")
     add_trust(bundle)
     add_selection(bundle)
+    add_check(bundle)
     add_options(bundle, OPTIONS)
     forget = _add(subparsers, "forget-host-key", commands.forget_host_key)
     forget.add_argument("target", metavar="HOST[:PORT]", help="the server; an IPv6 address in brackets")

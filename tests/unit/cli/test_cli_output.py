@@ -130,6 +130,7 @@ def test_json_objects_have_the_documented_shapes(provision: Ocore) -> None:
         "status": "success",
         "exitCode": 0,
         "error": None,
+        "asked": {"steps": [], "force": False, "check": False},
         "runId": "run-1",
         "isolation": "full",
         "hostKey": host_key,
