@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Stands where a secret was.
 FILL_IN: Final = "FILL-IN"
 _SECRET: Final = re.compile(r"token|passw|passphrase|secret|private_key|credential", re.IGNORECASE)
+_SITE_TOO: Final = " The site's roles in `play/` are, as they are: with whatever secret was written into them."
 _AGENT: Final = "agent_token"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 # Each kind of run: its playbook, and the options that it is played with.
@@ -180,7 +181,9 @@ def _readme(
     lines = [
         f"# Run {run.name}: {run.kind} of {server.address}",
         "",
-        "No key, password or token is in here. Unpacked anywhere, it makes the run again by hand:",
+        "No key, password or token of the server is in here."
+        + (_SITE_TOO if site and not left_out else "")
+        + " Unpacked anywhere, it makes the run again by hand:",
         "",
         f"    pip install 'ansible-core=={versions['ansible-core']}'",
         f"    sh run.sh CHECKOUT {' '.join(_fill_in(server, run))}".rstrip(),

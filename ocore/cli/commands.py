@@ -125,9 +125,9 @@ def inventory(session: Session) -> Outcome:
 
 
 def debug_bundle(session: Session) -> Outcome:
-    """Write what somebody elsewhere needs to make a run again by hand, without a secret in it."""
+    """Write what somebody elsewhere needs to make a run again by hand, without the server's secrets."""
     file = debugging.write(session)
-    said = [f"Wrote {file}; README.md in it says what to fill in and how to run it."]
+    said = [f"Wrote {file}; README.md in it says what is in it, what to fill in and how to run it."]
     return Outcome({"files": [str(file)]}, said)
 
 

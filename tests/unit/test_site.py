@@ -259,5 +259,6 @@ def test_a_bundle_has_the_site_s_roles() -> None:
     assert '"play/provision.yml"' in files["run.sh"]
     assert "motd_state" in files["play/roles/motd/vars/main.yml"]
     assert "their roles with all that is in them" in files["README.md"]
+    assert "No key, password or token of the server is in here. The site's roles in `play/` are" in files["README.md"]
     assert ocore.basis(options)["site"] == SITE.digest
     assert "motd" not in BY_NAME
