@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 import re
 import tarfile
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ocore import content, inventory, siteplay
+from ocore import inventory, siteplay
 from ocore.errors import ConfigError
+from ocore.evidence import tools
 from ocore.options import ProvisionOptions
 from ocore.ssh import options as ssh_options
 
@@ -44,14 +43,7 @@ def redacted(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def basis(options: ProvisionOptions | None = None) -> dict[str, Any]:
     """Return as plain data what a run here and now is made with: variables, versions, and digests of the roles."""
-    packages = ("ocore", "ansible-core", "ansible-runner")
-    return {
-        "variables": redacted((options or ProvisionOptions()).variables()),
-        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
-        "content": content.digest(),
-        "site": options.site.digest if options and options.site else "",
-        "roles": content.role_digests(),
-    }
+    return {"variables": redacted((options or ProvisionOptions()).variables())} | tools(options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +183,7 @@ def _readme(
         "Further options go to ansible-playbook.",
         f"CHECKOUT is a folder with the source of oCore {versions['ocore']}.",
         f"The digest of the run's playbooks and roles is `{made_with['content']}`.",
-        "In the checkout, `python -c 'from ocore import content; print(content.digest())'` prints its own.",
+        f"In the checkout, `{_asking(made_with['site'])}` prints its own.",
         "",
         "## To be filled in",
         "",
@@ -202,6 +194,11 @@ def _readme(
         *(f"- `{name}`: {what}" for name, what in _files(server, run, site=site, left_out=left_out).items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _asking(site: str) -> str:
+    """Return the command that prints the digest of a checkout, with a site of this digest."""
+    return f"python -c 'from ocore import content; print(content.digest({json.dumps(site) if site else ''}))'"
 
 
 def _fill_in(server: Server, run: DebugRun) -> list[str]:

@@ -289,7 +289,7 @@ class Plan:
     Attributes:
         server_id: the server's id.
         options: the options that it was made with, as role variables.
-        content: digest of the playbooks and roles that would run.
+        content: digest of the playbooks and roles that would run, a site's among them.
         steps: every step in order.
 
     """

@@ -82,6 +82,14 @@ class Site:
             total.update(data)
         return total.hexdigest()
 
+    @property
+    def role_digests(self) -> dict[str, str]:
+        """A SHA-256 for each of the site's roles by its name, as `content.role_digests` has them of ours."""
+        names = sorted({path.split("/")[1] for path, _ in self.files})
+        return {
+            name: content.digest_of(one for one in self.files if one[0].startswith(f"roles/{name}/")) for name in names
+        }
+
 
 def registry(site: Site | None) -> tuple[Step, ...]:
     """Return all steps of a provisioning run in their order: ours, and a site's in their places."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,14 @@ import pytest
 from sqlmodel import select
 
 import ocore
-from api.data.tables import RunState, Server, ServerStatus
+from api.data.tables import RunState, Server, ServerStatus, now
 from api.settings import Settings
+from api.work.claims import claim
+from api.work.owner import new_owner
+from api.work.upkeep.sweeper import Sweeper
 from ocore.testing import ReplayTransport
 from tests.service.problems import problem
-from tests.service.support import opened, wait_for
+from tests.service.support import opened, recording, wait_for
 from tests.unit.streams import begin, end, event, lines, mark, task
 from tests.unit.test_bundle import unpacked
 
@@ -81,6 +85,22 @@ def test_no_role_of_a_site_is_in_a_bundle(tmp_path: Path) -> None:
     assert '"play/provision.yml"' in files["run.sh"]
     assert json.loads(files["versions.json"])["site"] == site.digest
     assert f"the folder `roles` of the site with the digest `{site.digest}`" in files["README.md"]
+
+
+def test_attempts_of_a_run_say_alike_what_they_were_made_with(service: Service) -> None:
+    """Also of a worker that was lost: the site's roles and digest are in each receipt, and `content` means the same."""
+    made = service.create()["id"]
+    assert claim(service.parts.database, new_owner(), service.settings) is not None
+    service.set_runs(made, lease_owner="another-machine/1/1/1", lease_until=now() - timedelta(hours=1))
+    Sweeper(service.parts, new_owner()).sweep()
+    with service.worker(recording("memory_low")):
+        service.until(made, "error")
+    signed = service.call("GET", f"/api/servers/{made}/receipts").json()["receipts"]
+    lost, heard = (one["receipt"] for one in signed)
+    assert (lost["run"]["outcome"], heard["run"]["outcome"]) == ("interrupted", "failed")
+    for name in ("content", "roles", "site", "versions"):
+        assert lost[name] == heard[name], name
+    assert "motd" in lost["roles"]
 
 
 def test_a_site_s_step_drifts(service: Service) -> None:

@@ -189,7 +189,7 @@ def test_a_run_s_evidence_can_be_signed() -> None:
     assert [one["step"] for one in told["steps"]] == [one.name for one in ocore.STEPS]
     assert {one["status"] for one in told["steps"]} == {"success", "unchanged"}
     assert told["roles"].keys() == {path.name for path in (content.root() / "roles").iterdir()}
-    assert told["versions"].keys() == {"ocore", "ansible-core"}
+    assert told["versions"].keys() == {"ocore", "ansible-core", "ansible-runner", "python"}
     assert re.fullmatch("[0-9a-f]{64}", told["plan"])
     assert re.fullmatch("[0-9a-f]{64}", told["facts"])
     assert told["hostKey"].startswith("SHA256:")
