@@ -58,6 +58,9 @@ class Site:
     @classmethod
     def load(cls, folder: Path) -> Site:
         """Read a site's folder. Raises ConfigError, which names what is wrong."""
+        for name in (FILE, "roles"):
+            if (folder / name).is_symlink():
+                raise _wrong(f"{name} is a link; links are not followed")
         listed = _listed(folder / FILE)
         steps: list[Step] = []
         after: list[str] = []

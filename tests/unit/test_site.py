@@ -146,6 +146,19 @@ def test_what_else_is_refused(folder: Path) -> None:
         ocore.Site.load(folder / "none")
 
 
+@pytest.mark.parametrize("name", [FILE, "roles"])
+def test_the_list_and_the_roles_are_no_links_either(folder: Path, name: str) -> None:
+    """Also where what they lead to would be right; the folder itself may be reached by one."""
+    (folder / name).rename(folder.parent / "elsewhere")
+    (folder / name).symlink_to(folder.parent / "elsewhere")
+    with pytest.raises(ocore.ConfigError, match=f"{name} is .*; links are not followed"):
+        ocore.Site.load(folder)
+    (folder / name).unlink()
+    (folder.parent / "elsewhere").rename(folder / name)
+    (folder.parent / "link").symlink_to(folder)
+    assert ocore.Site.load(folder.parent / "link").steps == SITE.steps
+
+
 def play() -> dict[str, Any]:
     """Return the play with the example's step."""
     [found] = yaml.safe_load(siteplay.files(SITE)[siteplay.PLAYBOOK])
