@@ -133,13 +133,18 @@ def _reserved(amount: float, ladder: Ladder) -> float:
     return reserved
 
 
+def _down(amount: float) -> int:
+    """Round down, but not for the last bit that a decimal share loses as a binary fraction."""
+    return floor(round(amount, 6))
+
+
 def _terms(specs: HardwareSpecs, profile_name: str, settings: CapacitySettings) -> Terms:
     profile = settings.profiles[profile_name]
     ram_mb = specs.ram_total_bytes // MIB
     disk_gb = floor((specs.disk_free_bytes + specs.own_disk_bytes) / GIB)
     ram_reserved = _reserved(ram_mb, settings.ram_ladder) + settings.ram_reserve_mb
     cpu_reserved = _reserved(specs.cpu_cores, settings.cpu_ladder)
-    ram = max(0, floor(ram_mb - ram_reserved))
+    ram = max(0, _down(ram_mb - ram_reserved))
     cpu = max(0.0, specs.cpu_cores - cpu_reserved)
     disk = max(0, disk_gb - settings.disk_reserve_gb)
     return Terms(
@@ -151,13 +156,13 @@ def _terms(specs: HardwareSpecs, profile_name: str, settings: CapacitySettings) 
         ram_reserved_mb=ram_reserved,
         cpu_reserved=cpu_reserved,
         ram_available_mb=ram,
-        cpu_available=floor(cpu * 100) / 100,
+        cpu_available=_down(cpu * 100) / 100,
         disk_available_gb=disk,
-        by_cpu=floor(cpu / profile.cores),
+        by_cpu=_down(cpu / profile.cores),
         by_ram=ram // profile.ram_mb,
         by_disk=disk // profile.disk_gb,
         workers_by_cpu=2 * specs.cpu_cores + 1,
-        workers_by_ram=max(0, floor((ram - settings.user_base_ram_mb) / settings.worker_ram_mb)),
+        workers_by_ram=max(0, _down((ram - settings.user_base_ram_mb) / settings.worker_ram_mb)),
         users_per_worker=settings.users_per_worker,
     )
 

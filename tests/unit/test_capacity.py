@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from fractions import Fraction
 from math import floor
 from typing import Any
 
@@ -37,6 +38,17 @@ def test_the_anchor() -> None:
     assert found.cpu_available == 3.92
     assert found.disk_available_gb == 125
     assert found.reasoning.startswith("RAM is the limit at 4 standard instance(s).")
+
+
+def test_no_hundredth_of_a_core_is_lost() -> None:
+    """The figure is the exact one, rounded down: fractions of two are not what the ladder is written in."""
+    for cores in range(1, MAX_CORES + 1):
+        left, reserved = Fraction(cores), Fraction(0)
+        for width, share in CapacitySettings().cpu_ladder:
+            part = min(left, Fraction(width)) if width != float("inf") else left
+            reserved, left = reserved + part * Fraction(str(share)), left - part
+        exact = Fraction(floor((cores - reserved) * 100), 100)
+        assert estimate(specs(cores, 8192, 140)).cpu_available == float(exact), cores
 
 
 @pytest.mark.parametrize("unknown", [None, HardwareSpecs(), specs(0, 8192, 140), specs(4, 0, 140)])
