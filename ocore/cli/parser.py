@@ -7,7 +7,6 @@ import re
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ocore.capacity import PROFILES
 from ocore.cli import commands
 from ocore.cli.arguments import (
     add_agent,
@@ -23,6 +22,7 @@ from ocore.cli.arguments import (
     add_target,
     add_trust,
 )
+from ocore.cli.constants import add_constants
 from ocore.cli.exits import MEANINGS, Exit
 from ocore.cli.options import OPTIONS, add_options
 from ocore.cli.receipt import add_receipt, receipt
@@ -136,7 +136,7 @@ def _add_reading(subparsers: Subparsers) -> None:
     _add_run(subparsers, "drift", commands.drift)
     _add_run(subparsers, "facts", commands.facts, _REACHING)
     capacity = _add_run(subparsers, "capacity", commands.capacity, _REACHING)
-    capacity.add_argument("--profile", choices=tuple(PROFILES), default="standard", help="the size of an instance")
+    add_constants(capacity)
     add_figures(capacity)
     add_more(capacity)
 
@@ -145,7 +145,7 @@ def _add_local(subparsers: Subparsers) -> None:
     add_options(_add(subparsers, "steps", commands.steps), ("site",))
     size = _add(subparsers, "size", commands.size)
     add_size(size)
-    size.add_argument("--profile", choices=tuple(PROFILES), default="standard", help="the size of an instance")
+    add_constants(size)
     inventory = _add(subparsers, "inventory", commands.inventory)
     add_target(inventory)
     inventory.add_argument("--directory", default=".", metavar="DIR", help="where to write (default: here)")

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocore.capacity import GIB, MIB, PROFILES, CapacityEstimate, CapacitySettings, Profile, estimate
+from ocore.errors import ConfigError
 from ocore.specs import MAX_CORES, HardwareSpecs
 
 
@@ -156,3 +157,47 @@ def test_every_constant_is_a_setting() -> None:
     for name, value in changed.items():
         settings = dataclasses.replace(CapacitySettings(), **{name: value})
         assert estimate(ANCHOR, settings=settings) != estimate(ANCHOR), name
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"ram_ladder": ((0, 0.5),)}, "ram_ladder"),
+        ({"ram_ladder": ((1, 1.5),)}, "ram_ladder"),
+        ({"cpu_ladder": ((float("nan"), 0.5),)}, "cpu_ladder"),
+        ({"cpu_ladder": (1, 2)}, "cpu_ladder"),
+        ({"cpu_ladder": 1}, "cpu_ladder"),
+        ({"ram_reserve_mb": -1}, "ram_reserve_mb"),
+        ({"ram_reserve_mb": True}, "ram_reserve_mb"),
+        ({"disk_reserve_gb": 1.5}, "disk_reserve_gb"),
+        ({"worker_ram_mb": 0}, "worker_ram_mb"),
+        ({"worker_ram_mb": float("inf")}, "worker_ram_mb"),
+        ({"users_per_worker": 0}, "users_per_worker"),
+        ({"user_base_ram_mb": "1"}, "user_base_ram_mb"),
+        ({"profiles": {}}, "profiles"),
+        ({"profiles": {"a\n": Profile(1, 1, 1)}}, "profiles"),
+        ({"profiles": {"a": 1}}, "profiles"),
+    ],
+)
+def test_a_constant_that_breaks_its_rule_is_refused(wrong: dict[str, Any], field: str) -> None:
+    """When it is set, and not when an estimate is asked for."""
+    with pytest.raises(ConfigError) as raised:
+        CapacitySettings(**wrong)
+    assert raised.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("cores", "ram_mb", "disk_gb", "field"),
+    [
+        (0, 1, 1, "cores"),
+        (float("nan"), 1, 1, "cores"),
+        (1, 0, 1, "ram_mb"),
+        (1, 1.5, 1, "ram_mb"),
+        (1, 1, 0, "disk_gb"),
+    ],
+)
+def test_an_instance_takes_something(cores: Any, ram_mb: Any, disk_gb: Any, field: str) -> None:
+    """Of nothing, any number would fit."""
+    with pytest.raises(ConfigError) as raised:
+        Profile(cores, ram_mb, disk_gb)
+    assert raised.value.field == field
