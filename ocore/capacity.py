@@ -8,11 +8,13 @@ MB is MiB and GB is GiB throughout; figures are rounded down.
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - the service reads these annotations to make settings of them
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import floor
+from math import floor, inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+from ocore.errors import ConfigError
 
 if TYPE_CHECKING:
     from ocore.specs import HardwareSpecs
@@ -20,7 +22,30 @@ if TYPE_CHECKING:
 MIB: Final = 2**20
 GIB: Final = 2**30
 
+_LADDER: Final = "must be pairs of a width above 0 and a share from 0 to 1"
+_MOST_NAME: Final = 40
+
 Ladder = tuple[tuple[float, float], ...]
+
+
+def _check(name: str, value: object, *, above: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not above < value < inf:
+        raise ConfigError(name, f"must be a number above {above:g}")
+
+
+def _check_whole(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(name, f"must be a whole number, not below {least}")
+
+
+def _check_ladder(name: str, ladder: object) -> None:
+    """Refuse what is no ladder: with a share above 1, more hardware would give less."""
+    for one in ladder if isinstance(ladder, tuple) else [None]:
+        width, share = one if isinstance(one, tuple) and len(one) == 2 else (0, 0)  # noqa: PLR2004 - a pair
+        if any(isinstance(part, bool) or not isinstance(part, int | float) for part in (width, share)):
+            raise ConfigError(name, _LADDER)
+        if not (width > 0 and 0 <= share <= 1):
+            raise ConfigError(name, _LADDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +55,12 @@ class Profile:
     cores: float
     ram_mb: int
     disk_gb: int
+
+    def __post_init__(self) -> None:
+        """Check every field against its rule."""
+        _check("cores", self.cores, above=0)
+        for name in ("ram_mb", "disk_gb"):
+            _check_whole(name, getattr(self, name), least=1)
 
 
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
@@ -65,6 +96,22 @@ class CapacitySettings:
     users_per_worker: int = 6
     user_base_ram_mb: int = 256
     profiles: Mapping[str, Profile] = field(default_factory=lambda: PROFILES)
+
+    def __post_init__(self) -> None:
+        """Check every field against its rule."""
+        _check_ladder("ram_ladder", self.ram_ladder)
+        _check_ladder("cpu_ladder", self.cpu_ladder)
+        for name in ("ram_reserve_mb", "disk_reserve_gb", "user_base_ram_mb"):
+            _check_whole(name, getattr(self, name), least=0)
+        _check("worker_ram_mb", self.worker_ram_mb, above=0)
+        _check_whole("users_per_worker", self.users_per_worker, least=1)
+        if not isinstance(self.profiles, Mapping) or not self.profiles:
+            raise ConfigError("profiles", "must have at least one profile")
+        for one, profile in self.profiles.items():
+            if not isinstance(one, str) or not one.isprintable() or not 1 <= len(one) <= _MOST_NAME:
+                raise ConfigError("profiles", f"must have names of 1-{_MOST_NAME} printable characters")
+            if not isinstance(profile, Profile):
+                raise ConfigError("profiles", f"{one} must be a Profile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +180,18 @@ def _reserved(amount: float, ladder: Ladder) -> float:
     return reserved
 
 
+def _down(amount: float) -> int:
+    """Round down, but not for the last bit that a decimal share loses as a binary fraction."""
+    return floor(round(amount, 6))
+
+
 def _terms(specs: HardwareSpecs, profile_name: str, settings: CapacitySettings) -> Terms:
     profile = settings.profiles[profile_name]
     ram_mb = specs.ram_total_bytes // MIB
     disk_gb = floor((specs.disk_free_bytes + specs.own_disk_bytes) / GIB)
     ram_reserved = _reserved(ram_mb, settings.ram_ladder) + settings.ram_reserve_mb
     cpu_reserved = _reserved(specs.cpu_cores, settings.cpu_ladder)
-    ram = max(0, floor(ram_mb - ram_reserved))
+    ram = max(0, _down(ram_mb - ram_reserved))
     cpu = max(0.0, specs.cpu_cores - cpu_reserved)
     disk = max(0, disk_gb - settings.disk_reserve_gb)
     return Terms(
@@ -151,13 +203,13 @@ def _terms(specs: HardwareSpecs, profile_name: str, settings: CapacitySettings) 
         ram_reserved_mb=ram_reserved,
         cpu_reserved=cpu_reserved,
         ram_available_mb=ram,
-        cpu_available=floor(cpu * 100) / 100,
+        cpu_available=_down(cpu * 100) / 100,
         disk_available_gb=disk,
-        by_cpu=floor(cpu / profile.cores),
+        by_cpu=_down(cpu / profile.cores),
         by_ram=ram // profile.ram_mb,
         by_disk=disk // profile.disk_gb,
         workers_by_cpu=2 * specs.cpu_cores + 1,
-        workers_by_ram=max(0, floor((ram - settings.user_base_ram_mb) / settings.worker_ram_mb)),
+        workers_by_ram=max(0, _down((ram - settings.user_base_ram_mb) / settings.worker_ram_mb)),
         users_per_worker=settings.users_per_worker,
     )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _PACKAGE: Final = Path(__file__).parent
 _ROOMS: Final = ("ansible.cfg", "inventory_templates", "playbooks", "roles")
@@ -23,9 +26,19 @@ def playbook(name: str) -> Path:
     return root() / "playbooks" / f"{name}.yml"
 
 
+def digest(site: str = "") -> str:
+    """Return a SHA-256 over everything that a run would execute, the same for a checkout and its wheel.
+
+    Args:
+        site: the digest of a site whose steps the run has.
+
+    """
+    ours = _own_digest()
+    return hashlib.sha256(f"{ours} {site}".encode()).hexdigest() if site else ours
+
+
 @functools.cache
-def digest() -> str:
-    """Return a SHA-256 over everything that a run would execute, the same for a checkout and its wheel."""
+def _own_digest() -> str:
     return _digest(*(root() / room for room in _ROOMS))
 
 
@@ -36,11 +49,19 @@ def role_digests() -> dict[str, str]:
 
 
 def _digest(*places: Path) -> str:
+    return digest_of((str(file.relative_to(root())), file.read_bytes()) for base in places for file in _files(base))
+
+
+def _files(base: Path) -> Iterator[Path]:
+    for file in sorted(base.rglob("*")) if base.is_dir() else [base]:
+        if file.is_file() and "__pycache__" not in file.parts:
+            yield file
+
+
+def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
+    """Return a SHA-256 over files: their names, their lengths and what is in them."""
     total = hashlib.sha256()
-    for base in places:
-        files = sorted(base.rglob("*")) if base.is_dir() else [base]
-        for file in files:
-            if file.is_file() and "__pycache__" not in file.parts:
-                total.update(f"{file.relative_to(root())}\0{file.stat().st_size}\0".encode())
-                total.update(file.read_bytes())
+    for name, data in files:
+        total.update(f"{name}\0{len(data)}\0".encode())
+        total.update(data)
     return total.hexdigest()

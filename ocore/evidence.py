@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import platform
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from ocore import content, receipts
 from ocore.models import Plan, PlannedStep
+from ocore.options import ProvisionOptions
 from ocore.steps import VALIDATION
 
 if TYPE_CHECKING:
@@ -16,22 +17,20 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ocore.models import RunResult, Server, StepReading
-    from ocore.options import ProvisionOptions
 
-_PACKAGES: Final = ("ocore", "ansible-core")
+_PACKAGES: Final = ("ocore", "ansible-core", "ansible-runner")
 
 
 def planned(server: Server, options: ProvisionOptions, reading: Sequence[StepReading]) -> Plan:
     """Return the plan that a look at a server leads to."""
     validation = tuple(PlannedStep(name, run=True, reasons=("validation always runs",)) for name in VALIDATION)
     rest = tuple(PlannedStep(one.step, run=one.due, reasons=_why(one)) for one in reading)
-    return Plan(server.id, options.variables(), _content(options), validation + rest)
+    return Plan(server.id, options.variables(), content.digest(_site(options)), validation + rest)
 
 
-def _content(options: ProvisionOptions) -> str:
-    """Return the digest of what would run: of our content, and of a site's."""
-    ours = content.digest()
-    return ours if options.site is None else hashlib.sha256(f"{ours} {options.site.digest}".encode()).hexdigest()
+def _site(options: ProvisionOptions) -> str:
+    """Return the digest of the site whose steps a run has; empty where it has none."""
+    return options.site.digest if options.site is not None else ""
 
 
 def _why(reading: StepReading) -> tuple[str, ...]:
@@ -41,12 +40,15 @@ def _why(reading: StepReading) -> tuple[str, ...]:
     return ("not asked for",) if not reading.so else (f"all {reading.conditions} condition(s) hold",)
 
 
-def tools() -> dict[str, Any]:
-    """Return what runs are made with: versions, and digests of the playbooks and roles."""
+def tools(options: ProvisionOptions | None = None) -> dict[str, Any]:
+    """Return what runs are made with: versions, and digests of the playbooks and roles, a site's among them."""
+    options = options or ProvisionOptions()
+    theirs = options.site.role_digests if options.site is not None else {}
     return {
-        "versions": {name: version(name) for name in _PACKAGES},
-        "content": content.digest(),
-        "roles": content.role_digests(),
+        "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "content": content.digest(_site(options)),
+        "site": _site(options),
+        "roles": {**content.role_digests(), **theirs},
     }
 
 
@@ -59,8 +61,7 @@ def evidence(server: Server, options: ProvisionOptions, result: RunResult) -> di
         result: how the run ended.
 
     """
-    return tools() | {
-        "content": _content(options),
+    return tools(options) | {
         "plan": planned(server, options, result.reading).hash if result.reading else None,
         "facts": receipts.digest(asdict(result.specs)) if result.specs is not None else None,
         "hostKey": result.host_key.fingerprint if result.host_key is not None else None,

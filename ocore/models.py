@@ -226,7 +226,7 @@ class RunResult:
         isolation: "full" where the run had namespaces of its own, "reduced" where the machine refuses them,
             "replayed" where no server was reached at all.
         notes: what the run wants to be known: kept by cleanup, a reboot that is needed.
-        reading: what was read of each step, for plans and drift.
+        reading: what was read of each step before anything ran, for plans and drift.
 
     """
 
@@ -289,7 +289,7 @@ class Plan:
     Attributes:
         server_id: the server's id.
         options: the options that it was made with, as role variables.
-        content: digest of the playbooks and roles that would run.
+        content: digest of the playbooks and roles that would run, a site's among them.
         steps: every step in order.
 
     """

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from ocore.errors import ConfigError
 from ocore.intake import address
 from ocore.site import Site
 
 _IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,199}:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?")
-_SERVICE_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}(/[A-Za-z0-9._~-]{1,100}){0,8}")
-_PROXY_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}/?")
+_WHERE: Final = r"https?://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,200})(:[0-9]{1,5})?"
+_SERVICE_URL: Final = re.compile(_WHERE + r"(/[A-Za-z0-9._~-]{1,100}){0,8}")
+_PROXY_URL: Final = re.compile(_WHERE + r"/?")
+_HOST: Final = "HOST is a name or an address (IPv6 in brackets), PORT 1-65535"
 _MAX_PORT: Final = 65535
 # The least and the largest value of each option that is a number.
 _RANGE: Final = {
@@ -29,6 +32,19 @@ def _are_ports(value: object) -> bool:
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,5}(,[0-9]{1,5})*", value):
         return False
     return all(0 < int(port) <= _MAX_PORT for port in value.split(","))
+
+
+def _leads_somewhere(url: object, form: re.Pattern[str]) -> bool:
+    """Tell whether a value is a URL of this form, with a host that can be one and a port that can be one."""
+    if not isinstance(url, str) or not form.fullmatch(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        address.check_host(parts.hostname)
+        possible = parts.port != 0
+    except (ValueError, ConfigError):
+        return False
+    return possible
 
 
 def _option(role_variable: str, default: Any, rule: str = "") -> Any:
@@ -97,10 +113,10 @@ class ProvisionOptions:
         for name in ("caddy_image", "nginx_image", "traefik_image"):
             if not isinstance(getattr(self, name), str) or not _IMAGE.fullmatch(getattr(self, name)):
                 raise ConfigError(name, "must be an image reference with a tag, such as docker.io/library/caddy:2.10.2")
-        if self.agent_url and not _SERVICE_URL.fullmatch(self.agent_url):
-            raise ConfigError("agent_url", "must look like https://HOST, https://HOST:PORT or https://HOST/PATH")
-        if self.apt_proxy and not _PROXY_URL.fullmatch(self.apt_proxy):
-            raise ConfigError("apt_proxy", "must look like http://HOST:PORT")
+        if self.agent_url and not _leads_somewhere(self.agent_url, _SERVICE_URL):
+            raise ConfigError("agent_url", f"must look like https://HOST[:PORT][/PATH]: {_HOST}")
+        if self.apt_proxy and not _leads_somewhere(self.apt_proxy, _PROXY_URL):
+            raise ConfigError("apt_proxy", f"must look like http://HOST:PORT: {_HOST}")
         if self.security_ports != "" and not _are_ports(self.security_ports):
             raise ConfigError("security_ports", "must be ports separated by commas, such as 8080,9000")
 

@@ -110,7 +110,8 @@ def verify(
     Args:
         document: what `GET /api/servers/{id}/receipts` answers, read from JSON. Of the keys in it, none is believed.
         keys: the public keys that are believed, in base64.
-        server: the id of the server that it must be about; the first receipt's where None.
+        server: the id of the server that it must be about; the first receipt's where None, so it must be named where
+            there is no receipt.
         last: the digest that the last receipt must have, from elsewhere; then no statement is needed.
 
     Returns:
@@ -119,6 +120,9 @@ def verify(
     """
     if not isinstance(document, dict) or not isinstance(document.get("receipts"), list):
         return (Fault(_WHOLE, "it is no document of receipts"),)
+    more = _beside(document, "receipts", STATEMENT)
+    if more:
+        return (Fault(_WHOLE, f"something stands in it that nobody signed: {more}"),)
     faults: list[Fault] = []
     before: dict[str, Any] | None = None
     for index, signed in enumerate(document["receipts"]):
@@ -148,6 +152,9 @@ def _fault_of_one(kind: str, signed: Any, keys: Collection[str]) -> str | None:
     """Return what is wrong with something signed by itself."""
     if not isinstance(signed, dict) or not isinstance(signed.get(kind), dict):
         return f"it is no signed {kind}"
+    more = _beside(signed, kind, "key", "signature")
+    if more:
+        return f"something stands beside what is signed: {more}"
     key = signed.get("key")
     if not isinstance(key, str) or key not in keys:
         return f"its key {key!r} is not among those that are believed"
@@ -160,6 +167,11 @@ def _fault_of_one(kind: str, signed: Any, keys: Collection[str]) -> str | None:
     except (InvalidSignature, ValueError, RecursionError):
         return _CHANGED
     return None
+
+
+def _beside(found: Mapping[str, Any], *known: str) -> str:
+    """Return the names that an object has besides those that are known, as text."""
+    return ", ".join(str(name) for name in found if name not in known)
 
 
 def _decoded(text: object) -> bytes:
@@ -206,4 +218,4 @@ def _fault_of_end(
     if stated.get("count") != count or stated.get("last") != found:
         told = f"{stated.get('count')} receipt(s) at {stated.get('at')}, and here are {count}"
         return f"its statement tells of {told}: the last ones are missing, or others than were stated"
-    return None
+    return None if server is not None else "it has no receipts: name the server that it must be about"

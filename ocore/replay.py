@@ -17,6 +17,7 @@ What a scenario does not say is as in `default`. A recording is what `ocore.test
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import deque
@@ -136,7 +137,10 @@ def _scenario(host: str, given: dict[str, Any]) -> Scenario:
     for name, value in given.items():
         if name not in known:
             raise ConfigError("replay", f"{FILE}: {host} has {name!r}; there are: {', '.join(known)}")
-        if not isinstance(value, (int, float) if known[name] is float else known[name]):
+        if known[name] is float:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ConfigError("replay", f"{FILE}: {host}: {name} must be a number, not below 0")
+        elif not isinstance(value, known[name]):
             raise ConfigError("replay", f"{FILE}: {host}: {name} must be of the type {known[name].__name__}")
     found = Scenario(**given)
     if not (found.first and found.again and found.cleanup):
@@ -155,7 +159,7 @@ def _recording(file: Path) -> Recording:
             return found
     except OSError as error:
         raise ConfigError("replay", f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, LookupError, AttributeError):
+    except (ValueError, LookupError, AttributeError, TypeError):
         pass
     raise ConfigError("replay", f"{file} is no recording: a line with a host key, a login, events and an end")
 
@@ -192,7 +196,8 @@ def _chosen(answers: Iterable[Answer], steps: list[str]) -> list[Answer]:
 def _words(answer: Answer) -> tuple[str, ...]:
     """Return the step that a task of the playbook itself belongs to: `Step X`, `Mark X`, `Look again after X`."""
     task = str(answer.get("task") or "")
-    return (task.rpartition(" ")[2],) if task.startswith(("Step ", "Mark ", "Look again after ")) else ()
+    ours = not answer.get("role") and task.startswith(("Step ", "Mark ", "Look again after "))
+    return (task.rpartition(" ")[2],) if ours else ()
 
 
 class _Player:

@@ -58,6 +58,9 @@ class Site:
     @classmethod
     def load(cls, folder: Path) -> Site:
         """Read a site's folder. Raises ConfigError, which names what is wrong."""
+        for name in (FILE, "roles"):
+            if (folder / name).is_symlink():
+                raise _wrong(f"{name} is a link; links are not followed")
         listed = _listed(folder / FILE)
         steps: list[Step] = []
         after: list[str] = []
@@ -81,6 +84,14 @@ class Site:
             total.update(f"{name}\0{len(data)}\0".encode())
             total.update(data)
         return total.hexdigest()
+
+    @property
+    def role_digests(self) -> dict[str, str]:
+        """A SHA-256 for each of the site's roles by its name, as `content.role_digests` has them of ours."""
+        names = sorted({path.split("/")[1] for path, _ in self.files})
+        return {
+            name: content.digest_of(one for one in self.files if one[0].startswith(f"roles/{name}/")) for name in names
+        }
 
 
 def registry(site: Site | None) -> tuple[Step, ...]:

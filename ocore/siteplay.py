@@ -17,6 +17,7 @@ Task = dict[str, Any]
 NAME: Final = "provision"
 PLAYBOOK: Final = f"{NAME}.yml"
 LOOK: Final = "tasks/look.yml"
+ROLES: Final = "roles/"
 _KNOW: Final = "Know what verify wants"
 # Tasks of ours whose tags are the names of all steps.
 _TAGGED: Final = ("Refuse a system that the roles do not know", "Forget that the server was verified")

@@ -23,7 +23,10 @@ _FREE_TEXT: Final = {"description"}
 
 
 def bundle(scope: Scope, settings: Settings, name: str) -> tuple[str, bytes]:
-    """Return the bundle of a run, and the name of its file. Secrets stay sealed: none is needed for it."""
+    """Return the bundle of a run, and the name of its file. Secrets stay sealed: none is needed for it.
+
+    A site's roles are the service's, with whatever secrets they have, and not the organizations'.
+    """
     run = scope.run(name)
     server = scope.server(run.server_id)
     known = mapping.known_server(server)
@@ -41,7 +44,8 @@ def bundle(scope: Scope, settings: Settings, name: str) -> tuple[str, bytes]:
             "events.jsonl": _events(scope, run),
         },
     )
-    return f"ocore-debug-{run.id}.tar.gz", ocore.debug_bundle(known, told, settings.options(server.proxy_type))
+    packed = ocore.debug_bundle(known, told, settings.options(server.proxy_type), site_roles=False)
+    return f"ocore-debug-{run.id}.tar.gz", packed
 
 
 def _json(value: object) -> str:

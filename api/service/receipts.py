@@ -51,7 +51,7 @@ def write(session: Session, signer: Signer, server: Server, run: Run, evidence: 
         "run": _told(run),
         "startedAt": _stamp(run.started_at),
         "finishedAt": _stamp(run.finished_at or now()),
-        **(evidence or {**ocore.tools(), **_UNKNOWN, "steps": _logged(session, run, before)}),
+        **(evidence or {**_made_with(run), **_UNKNOWN, "steps": _logged(session, run, before)}),
     }
     signed = signer.sign("receipt", receipt)
     remember(session, signed["key"])
@@ -65,6 +65,12 @@ def write(session: Session, signer: Signer, server: Server, run: Run, evidence: 
             signed=signed,
         )
     )
+
+
+def _made_with(run: Run) -> dict[str, Any]:
+    """Return what an attempt was made with, which it was told when it began."""
+    known = ocore.tools()
+    return {name: run.basis[name] for name in known} if run.basis else known
 
 
 def remember(session: Session, key: str) -> None:

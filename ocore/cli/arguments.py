@@ -101,6 +101,11 @@ def add_selection(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="run every step, also where all is already so")
 
 
+def add_check(parser: ArgumentParser) -> None:
+    """Let a run change nothing."""
+    parser.add_argument("--check", action="store_true", help="change nothing, but say what would change")
+
+
 def add_figures(parser: ArgumentParser) -> None:
     """Take figures instead of a server."""
     group = parser.add_argument_group("figures instead of a server (nothing is contacted)")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ocore.capacity import GIB, MIB, estimate
 from ocore.cli import debugging, handmade
+from ocore.cli.constants import constants
 from ocore.cli.exits import Exit
 from ocore.cli.options import parse_options
 from ocore.cli.outcome import Outcome, of_run
@@ -77,22 +78,24 @@ def facts(session: Session) -> Outcome:
 def capacity(session: Session) -> Outcome:
     """Say what a server can carry, from the server or from figures."""
     arguments = session.arguments
+    profile, settings = constants(arguments)
     given = (arguments.cores, arguments.ram_mb, arguments.disk_gb)
     if arguments.target and any(figure is not None for figure in given):
         raise ConfigError("capacity", "give a server or figures, not both")
     specs = session.read(session.door.gather) if arguments.target else _figures(arguments)
     specs = with_more(specs, cores=arguments.add_cores, ram_mb=arguments.add_ram_mb, disk_gb=arguments.add_disk_gb)
-    found, more = estimate(specs, arguments.profile), gains(specs, arguments.profile)
-    body = {"profile": arguments.profile, "specs": shapes.specs(specs), "capacity": shapes.capacity(found)}
+    found, more = estimate(specs, profile, settings), gains(specs, profile, settings)
+    body = {"profile": profile, "specs": shapes.specs(specs), "capacity": shapes.capacity(found)}
     return Outcome(body | {"gains": shapes.gains(more)}, [*words.capacity(found), words.gains(more)])
 
 
 def size(session: Session) -> Outcome:
     """Say which machine is the smallest that is enough."""
     arguments = session.arguments
-    found = smallest(arguments.users, instances=arguments.instances, profile=arguments.profile)
-    carries = estimate(found.specs, arguments.profile)
-    body = {"profile": arguments.profile, "machine": shapes.machine(found), "capacity": shapes.capacity(carries)}
+    profile, settings = constants(arguments)
+    found = smallest(arguments.users, instances=arguments.instances, profile=profile, settings=settings)
+    carries = estimate(found.specs, profile, settings)
+    body = {"profile": profile, "machine": shapes.machine(found), "capacity": shapes.capacity(carries)}
     return Outcome(body, [words.machine(found), *words.capacity(carries)])
 
 
@@ -125,9 +128,9 @@ def inventory(session: Session) -> Outcome:
 
 
 def debug_bundle(session: Session) -> Outcome:
-    """Write what somebody elsewhere needs to make a run again by hand, without a secret in it."""
+    """Write what somebody elsewhere needs to make a run again by hand, without the server's secrets."""
     file = debugging.write(session)
-    said = [f"Wrote {file}; README.md in it says what to fill in and how to run it."]
+    said = [f"Wrote {file}; README.md in it says what is in it, what to fill in and how to run it."]
     return Outcome({"files": [str(file)]}, said)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ocore.cli.session import Session
 
 _MOST: Final = 64 * 2**20
+_NO_LOG: Final = "must be what a run with --json printed, and nothing else"
 # A plan is the same look as drift.
 _SAME: Final = {"plan": "drift"}
 
@@ -27,12 +28,13 @@ def write(session: Session) -> Path:
     """Write the bundle, and return where."""
     arguments = session.arguments
     told = _read(Path(arguments.log)) if arguments.log else []
-    name, options = _name(told), parse_options(arguments)
+    name, options, asked = _name(told), parse_options(arguments), _asked(told)
     run = DebugRun(
         name,
         kind=_kind(told),
-        steps=chosen_steps(arguments.step, options.site),
-        force=arguments.force,
+        steps=chosen_steps(arguments.step or asked["steps"], options.site),
+        force=arguments.force or asked["force"],
+        check=arguments.check or asked["check"],
         record={"events.jsonl": "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in told)} if told else {},
     )
     file = Path(arguments.output or f"ocore-debug-{name}.tar.gz").absolute()
@@ -55,7 +57,7 @@ def _read(file: Path) -> Sequence[dict[str, Any]]:
     except ValueError:
         told = []
     if not told or not all(isinstance(one, dict) and "type" in one for one in told):
-        raise ConfigError("--log", "must be what a run with --json printed, and nothing else")
+        raise ConfigError("--log", _NO_LOG)
     return told
 
 
@@ -63,6 +65,18 @@ def _name(told: Sequence[dict[str, Any]]) -> str:
     """Name the bundle after the run, or after the moment where no run is known."""
     known = str(told[-1].get("runId") or "") if told else ""
     return known or time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+
+
+def _asked(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return which steps a run was asked for, whether by force, and whether it was to change nothing."""
+    asked: dict[str, Any] = {"steps": [], "force": False, "check": False}
+    given = told[-1].get("asked", {}) if told else {}
+    found = asked | given if isinstance(given, dict) else {}
+    if not found or any(type(found[name]) is not type(one) for name, one in asked.items()):
+        raise ConfigError("--log", _NO_LOG)
+    if not all(isinstance(one, str) for one in found["steps"]):
+        raise ConfigError("--log", _NO_LOG)
+    return found
 
 
 def _kind(told: Sequence[dict[str, Any]]) -> str:

@@ -7,10 +7,10 @@ import re
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ocore.capacity import PROFILES
 from ocore.cli import commands
 from ocore.cli.arguments import (
     add_agent,
+    add_check,
     add_figures,
     add_json,
     add_login,
@@ -22,6 +22,7 @@ from ocore.cli.arguments import (
     add_target,
     add_trust,
 )
+from ocore.cli.constants import add_constants
 from ocore.cli.exits import MEANINGS, Exit
 from ocore.cli.options import OPTIONS, add_options
 from ocore.cli.receipt import add_receipt, receipt
@@ -51,6 +52,8 @@ _EPILOG: Final = "\n".join(
 # The options that matter where a server is reached but not provisioned.
 _REACHING: Final = ("allow_loopback", "deny_private")
 _CLEANING: Final = (*_REACHING, "lock_timeout")
+# The commands whose results say what they were asked for.
+ASKED: Final = ("provision", "plan")
 _SECRETS: Final = ("--pass", "--sudo-pass", "-p")
 
 
@@ -123,7 +126,7 @@ def _add_run(subparsers: Subparsers, name: str, command: Command, options: Colle
 def _add_changing(subparsers: Subparsers) -> None:
     provision = _add_run(subparsers, "provision", commands.provision)
     add_selection(provision)
-    provision.add_argument("--check", action="store_true", help="change nothing, but say what would change")
+    add_check(provision)
     _add_run(subparsers, "cleanup", commands.cleanup, _CLEANING)
 
 
@@ -133,7 +136,7 @@ def _add_reading(subparsers: Subparsers) -> None:
     _add_run(subparsers, "drift", commands.drift)
     _add_run(subparsers, "facts", commands.facts, _REACHING)
     capacity = _add_run(subparsers, "capacity", commands.capacity, _REACHING)
-    capacity.add_argument("--profile", choices=tuple(PROFILES), default="standard", help="the size of an instance")
+    add_constants(capacity)
     add_figures(capacity)
     add_more(capacity)
 
@@ -142,7 +145,7 @@ def _add_local(subparsers: Subparsers) -> None:
     add_options(_add(subparsers, "steps", commands.steps), ("site",))
     size = _add(subparsers, "size", commands.size)
     add_size(size)
-    size.add_argument("--profile", choices=tuple(PROFILES), default="standard", help="the size of an instance")
+    add_constants(size)
     inventory = _add(subparsers, "inventory", commands.inventory)
     add_target(inventory)
     inventory.add_argument("--directory", default=".", metavar="DIR", help="where to write (default: here)")
@@ -156,6 +159,7 @@ def _add_local(subparsers: Subparsers) -> None:
     bundle.add_argument("--output", metavar="FILE", help="where to write (default: ocore-debug-RUN.tar.gz, here)")
     add_trust(bundle)
     add_selection(bundle)
+    add_check(bundle)
     add_options(bundle, OPTIONS)
     forget = _add(subparsers, "forget-host-key", commands.forget_host_key)
     forget.add_argument("target", metavar="HOST[:PORT]", help="the server; an IPv6 address in brackets")

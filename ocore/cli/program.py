@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ocore import engine
 from ocore.cli import parser
@@ -53,11 +53,18 @@ def _run(parsed: Namespace, door: Door, ask: Ask) -> int:
     screen = Screen(as_json=parsed.json)
     outcome = _outcome(Session(parsed, screen=screen, door=door, ask=ask))
     if screen.as_json:
-        screen.object(outcome.to_dict(parsed.name))
+        screen.object(outcome.to_dict(parsed.name) | _asked(parsed))
     else:
         screen.lines(outcome.lines)
     screen.complain(outcome.complaint)
     return outcome.exit
+
+
+def _asked(parsed: Namespace) -> dict[str, Any]:
+    """Return what a run was asked for besides the options, so that its bundle can make it again."""
+    if parsed.name not in parser.ASKED:
+        return {}
+    return {"asked": {"steps": parsed.step, "force": parsed.force, "check": "check" in parsed and parsed.check}}
 
 
 def _outcome(session: Session) -> Outcome:

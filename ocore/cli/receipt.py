@@ -57,7 +57,7 @@ def add_receipt(parser: ArgumentParser) -> None:
         help="a public key that is believed, in base64, or a file with what GET /api/receipts/keys answered; "
         "may be given several times",
     )
-    parser.add_argument("--server", metavar="ID", help="the server that it must be about (default: the first's)")
+    parser.add_argument("--server", metavar="ID", help="the server that it must be about (default: the first one's)")
     parser.add_argument("--last", metavar="DIGEST", help="the digest that the last receipt must have")
 
 

@@ -81,7 +81,9 @@ class EventParser:
 
     def __init__(self, nonce: str, expected: Sequence[str], scrub: Scrubber) -> None:
         self.tallies = {name: StepTally() for name in expected}
+        # The newest look, and the one before anything ran: what a plan says.
         self.reading = Reading()
+        self.first = Reading()
         self.facts: dict[str, Any] | None = None
         self.notes: list[str] = []
         self.complaint = ""
@@ -141,7 +143,8 @@ class EventParser:
 
     def _task_ok(self, step: str, event: dict[str, Any]) -> list[Seen]:
         task, result = self._text(event.get("task")), event["result"]
-        if task.startswith("Mark "):
+        # A role may name its tasks as it likes; markers are tasks of the playbook.
+        if task.startswith("Mark ") and not event.get("role"):
             return self._marked(step, result)
         self._take_in(result, of_role=bool(event.get("role")))
         if not step or not event.get("role"):
@@ -165,6 +168,8 @@ class EventParser:
         """
         if isinstance(result.get("look"), dict) and isinstance(result.get("due"), list) and not of_role:
             self.reading = _with_first_reasons(parse_reading(result, self._expected, self._text), self.reading)
+            if not self.first.steps:
+                self.first = Reading(dict(self.reading.steps))
         if isinstance(result.get("facts"), dict):
             self.facts = result["facts"]
         for name in ("notes", "warnings"):

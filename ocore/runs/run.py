@@ -332,5 +332,5 @@ class Run:
             error=failure,
             isolation=self._isolation,
             notes=tuple(dict.fromkeys(self._parser.notes)),
-            reading=tuple(self._parser.reading.steps.values()),
+            reading=tuple(self._parser.first.steps.values()),
         )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 
-from tests.service.support import recording
+from api.settings import Settings
+from ocore.cli import main
+from tests.service.support import opened, recording
+from tests.unit.cli.test_cli_output import OWN
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.service.support import Service
 
 FIELDS = {"cpuAvailable", "ramAvailableMB", "diskAvailableGB", "maxInstances", "maxConcurrentUsers", "reasoning"}
@@ -58,3 +65,26 @@ def test_the_smallest_machine(service: Service) -> None:
     assert [gain["of"] for gain in found["gains"]] == ["cores", "ramGB", "diskGB"]
     assert service.call("GET", "/api/capacity/size", params={"users": 10_000}).status_code in {200, 422}
     assert service.call("GET", "/api/capacity/size").status_code == 422
+
+
+def test_a_site_s_own_profiles_come_from_the_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The service and the command line read the same file, and come to the same figures."""
+    (tmp_path / "ocore.toml").write_text(OWN.replace("port = 8443", "monitor = false"))
+    with opened(Settings(home=tmp_path)) as service:
+        query = {"users": 6, "instances": 10}
+        found = service.call("GET", "/api/capacity/size", params=query).json()
+        assert service.call("GET", "/api/capacity/size", params=query | {"profile": "small"}).status_code == 422
+    words = ["--users", "6", "--instances", "10", "--settings", str(tmp_path / "ocore.toml"), "--json"]
+    capsys.readouterr()
+    assert main(["size", *words]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["profile"] == "tiny"
+    assert told["machine"] == {name: found[name] for name in ("cores", "ramMB", "diskGB")}
+    assert told["capacity"] == found["capacity"]
+
+
+def test_constants_that_break_their_rule_are_told_at_start(tmp_path: Path) -> None:
+    """And not when somebody asks for an estimate."""
+    (tmp_path / "ocore.toml").write_text("[capacity.profiles.standard]\ncores = 0\nram_mb = 1\ndisk_gb = 1\n")
+    with pytest.raises(ValidationError, match="cores: must be a number above 0"):
+        Settings(home=tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,14 @@ import pytest
 from sqlmodel import select
 
 import ocore
-from api.data.tables import RunState, Server, ServerStatus
+from api.data.tables import RunState, Server, ServerStatus, now
 from api.settings import Settings
+from api.work.claims import claim
+from api.work.owner import new_owner
+from api.work.upkeep.sweeper import Sweeper
 from ocore.testing import ReplayTransport
 from tests.service.problems import problem
-from tests.service.support import opened, wait_for
+from tests.service.support import opened, recording, wait_for
 from tests.unit.streams import begin, end, event, lines, mark, task
 from tests.unit.test_bundle import unpacked
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from tests.service.support import Service
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "site"
+CANARY = "canary-of-the-registry-4711"
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def _recording(kind: str) -> ReplayTransport:
 
 
 def test_a_site_s_step_can_be_run_alone(service: Service) -> None:
-    """It has a row in the log, the server has something to clean up, and the run's bundle has the role."""
+    """It has a row in the log, and the server has something to clean up."""
     server = _active(service)
     made = service.call("POST", f"/api/servers/{server}/runs", json={"steps": ["motd"]})
     assert made.status_code == 202, made.text
@@ -61,9 +67,40 @@ def test_a_site_s_step_can_be_run_alone(service: Service) -> None:
         assert session.exec(select(Server.touched).where(Server.id == server)).one() is True
     logs = service.call("GET", f"/api/servers/{server}/provisioning-logs").json()["logs"]
     assert [one["status"] for one in logs if one["step"] == "motd"] == ["success"]
-    files = unpacked(service.call("GET", f"/api/runs/{made.json()['id']}/debug-bundle").content)
-    assert json.loads(files["versions.json"])["site"] == ocore.Site.load(EXAMPLE).digest
-    assert "play/roles/motd/tasks/main.yml" in files
+
+
+def test_no_role_of_a_site_is_in_a_bundle(tmp_path: Path) -> None:
+    """The service's secrets may be in them, which are for no organization; the bundle says which site they are of."""
+    folder = Path(shutil.copytree(EXAMPLE, tmp_path / "site"))
+    with (folder / "roles" / "motd" / "defaults" / "main.yml").open("a") as file:
+        file.write(f"registry_password: {CANARY}\n")
+    site = ocore.Site.load(folder)
+    assert CANARY in b"".join(data for _, data in site.files).decode()
+    with opened(Settings(home=tmp_path / "home", monitor=False, site=folder)) as service:
+        run = service.runs(_active(service))[0]["id"]
+        files = unpacked(service.call("GET", f"/api/runs/{run}/debug-bundle").content)
+    assert [name for name, text in files.items() if CANARY in text] == []
+    assert not [name for name in files if name.startswith("play/roles")]
+    assert "Step motd" in files["play/provision.yml"]
+    assert '"play/provision.yml"' in files["run.sh"]
+    assert json.loads(files["versions.json"])["site"] == site.digest
+    assert f"the folder `roles` of the site with the digest `{site.digest}`" in files["README.md"]
+
+
+def test_attempts_of_a_run_say_alike_what_they_were_made_with(service: Service) -> None:
+    """Also of a worker that was lost: the site's roles and digest are in each receipt, and `content` means the same."""
+    made = service.create()["id"]
+    assert claim(service.parts.database, new_owner(), service.settings) is not None
+    service.set_runs(made, lease_owner="another-machine/1/1/1", lease_until=now() - timedelta(hours=1))
+    Sweeper(service.parts, new_owner()).sweep()
+    with service.worker(recording("memory_low")):
+        service.until(made, "error")
+    signed = service.call("GET", f"/api/servers/{made}/receipts").json()["receipts"]
+    lost, heard = (one["receipt"] for one in signed)
+    assert (lost["run"]["outcome"], heard["run"]["outcome"]) == ("interrupted", "failed")
+    for name in ("content", "roles", "site", "versions"):
+        assert lost[name] == heard[name], name
+    assert "motd" in lost["roles"]
 
 
 def test_a_site_s_step_drifts(service: Service) -> None:

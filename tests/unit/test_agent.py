@@ -221,6 +221,15 @@ def test_who_is_not_there_is_tried_again(tmp_path: Path) -> None:
         assert agent.process.poll() is None
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_ipv6_address_needs_no_port(tmp_path: Path, scheme: str) -> None:
+    """Its last part is not taken for one: it is the address itself that nobody listens at."""
+    with Agent(tmp_path, f"{scheme}://[::1]/x") as agent:
+        wait(lambda: "heartbeat: " in agent.said(), agent)
+        assert "InvalidURL" not in agent.said()
+        assert "gaierror" not in agent.said()
+
+
 @pytest.fixture
 def quick(tmp_path: Path) -> Path:
     """Return the program with less patience, and otherwise as it is."""

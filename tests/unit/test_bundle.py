@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,23 @@ def test_what_a_run_was_made_with_goes_before_what_there_is_now() -> None:
     files = unpacked(ocore.debug_bundle(server(), ocore.DebugRun("r1", basis=then), ocore.ProvisionOptions()))
     assert '"proxy_kind": "none"' in files["inventory.yml"]
     assert json.loads(files["versions.json"])["content"] == "0" * 64
+
+
+def test_where_there_is_an_agent_its_token_is_to_be_filled_in(tmp_path: Path) -> None:
+    """Without one the step `agent` would be passed over, and could not fail again; the script waits for it."""
+    options = ocore.ProvisionOptions(agent_url="https://ocore.example.org")
+    for kind in ("provision", "drift"):
+        files = unpacked(ocore.debug_bundle(server(), ocore.DebugRun("r1", kind=kind, login="key"), options))
+        assert '"agent_token": "FILL-IN"' in files["inventory.yml"]
+        assert "where it says FILL-IN: `agent_token`" in files["README.md"]
+        assert "/etc/ocore/agent/token" in files["README.md"]
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        done = subprocess.run(["sh", "run.sh", "."], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+        assert (done.returncode, "still says FILL-IN" in done.stderr) == (2, True)
+    assert "agent_token" not in "".join(unpacked(ocore.debug_bundle(server(), ocore.DebugRun("r1"))).values())
+    clean = unpacked(ocore.debug_bundle(server(), ocore.DebugRun("r1", kind="cleanup"), options))
+    assert "agent_token" not in "".join(clean.values())
 
 
 @pytest.mark.parametrize(

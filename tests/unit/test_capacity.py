@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from fractions import Fraction
 from math import floor
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocore.capacity import GIB, MIB, PROFILES, CapacityEstimate, CapacitySettings, Profile, estimate
+from ocore.errors import ConfigError
 from ocore.specs import MAX_CORES, HardwareSpecs
 
 
@@ -37,6 +39,17 @@ def test_the_anchor() -> None:
     assert found.cpu_available == 3.92
     assert found.disk_available_gb == 125
     assert found.reasoning.startswith("RAM is the limit at 4 standard instance(s).")
+
+
+def test_no_hundredth_of_a_core_is_lost() -> None:
+    """The figure is the exact one, rounded down: fractions of two are not what the ladder is written in."""
+    for cores in range(1, MAX_CORES + 1):
+        left, reserved = Fraction(cores), Fraction(0)
+        for width, share in CapacitySettings().cpu_ladder:
+            part = min(left, Fraction(width)) if width != float("inf") else left
+            reserved, left = reserved + part * Fraction(str(share)), left - part
+        exact = Fraction(floor((cores - reserved) * 100), 100)
+        assert estimate(specs(cores, 8192, 140)).cpu_available == float(exact), cores
 
 
 @pytest.mark.parametrize("unknown", [None, HardwareSpecs(), specs(0, 8192, 140), specs(4, 0, 140)])
@@ -144,3 +157,47 @@ def test_every_constant_is_a_setting() -> None:
     for name, value in changed.items():
         settings = dataclasses.replace(CapacitySettings(), **{name: value})
         assert estimate(ANCHOR, settings=settings) != estimate(ANCHOR), name
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"ram_ladder": ((0, 0.5),)}, "ram_ladder"),
+        ({"ram_ladder": ((1, 1.5),)}, "ram_ladder"),
+        ({"cpu_ladder": ((float("nan"), 0.5),)}, "cpu_ladder"),
+        ({"cpu_ladder": (1, 2)}, "cpu_ladder"),
+        ({"cpu_ladder": 1}, "cpu_ladder"),
+        ({"ram_reserve_mb": -1}, "ram_reserve_mb"),
+        ({"ram_reserve_mb": True}, "ram_reserve_mb"),
+        ({"disk_reserve_gb": 1.5}, "disk_reserve_gb"),
+        ({"worker_ram_mb": 0}, "worker_ram_mb"),
+        ({"worker_ram_mb": float("inf")}, "worker_ram_mb"),
+        ({"users_per_worker": 0}, "users_per_worker"),
+        ({"user_base_ram_mb": "1"}, "user_base_ram_mb"),
+        ({"profiles": {}}, "profiles"),
+        ({"profiles": {"a\n": Profile(1, 1, 1)}}, "profiles"),
+        ({"profiles": {"a": 1}}, "profiles"),
+    ],
+)
+def test_a_constant_that_breaks_its_rule_is_refused(wrong: dict[str, Any], field: str) -> None:
+    """When it is set, and not when an estimate is asked for."""
+    with pytest.raises(ConfigError) as raised:
+        CapacitySettings(**wrong)
+    assert raised.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("cores", "ram_mb", "disk_gb", "field"),
+    [
+        (0, 1, 1, "cores"),
+        (float("nan"), 1, 1, "cores"),
+        (1, 0, 1, "ram_mb"),
+        (1, 1.5, 1, "ram_mb"),
+        (1, 1, 0, "disk_gb"),
+    ],
+)
+def test_an_instance_takes_something(cores: Any, ram_mb: Any, disk_gb: Any, field: str) -> None:
+    """Of nothing, any number would fit."""
+    with pytest.raises(ConfigError) as raised:
+        Profile(cores, ram_mb, disk_gb)
+    assert raised.value.field == field

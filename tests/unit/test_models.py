@@ -130,6 +130,24 @@ def test_a_server_is_written_as_people_write_it() -> None:
     assert Server(host="::1", credentials=LOGIN, port=2222).address == "root@[::1]:2222"
 
 
+# Each has the letters of an address, and leads nowhere.
+NOWHERE = (
+    "https://:443",
+    "https://h:",
+    "https://h:0",
+    "https://h:99999",
+    "https://h:1:2",
+    "https://...",
+    "https://-h",
+    "https://127.1",
+    "http://[zz]",
+    "http://[::1",
+    "http://[::1]x",
+    "http://[::ffff:1.2.3]",
+    "http://2001:db8::5",
+)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -149,6 +167,8 @@ def test_a_server_is_written_as_people_write_it() -> None:
         {"agent_url": "https://x/"},
         {"agent_url": "https://x/?a=b"},
         {"agent_url": "https://x/{{ y }}"},
+        {"agent_url": 1},
+        *({name: url} for name in ("agent_url", "apt_proxy") for url in NOWHERE),
         {"agent_interval": 9},
         {"agent_interval": 3601},
         {"agent_interval": True},
@@ -168,6 +188,15 @@ def test_an_option_that_breaks_its_rule_is_refused(wrong: dict[str, Any]) -> Non
     with pytest.raises(ConfigError) as caught:
         ProvisionOptions(**wrong)
     assert [caught.value.field] == list(wrong)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h", "http://h:1", "https://[2001:db8::5]", "https://[2001:db8::5]:8443", "http://192.0.2.1:65535"]
+)
+def test_addresses_that_lead_somewhere_are_taken(url: str) -> None:
+    """By name, IPv4 or IPv6, with a port or without; the service's also with a path."""
+    assert ProvisionOptions(agent_url=f"{url}/a/b", apt_proxy=f"{url}/").variables()["agent_url"] == f"{url}/a/b"
+    assert ProvisionOptions(agent_url=url, apt_proxy=url)
 
 
 def test_an_image_may_have_a_digest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -103,6 +104,18 @@ def _name_another_key(made: dict[str, Any]) -> None:
     made["receipts"][2] = receipts.sign("receipt", made["receipts"][2]["receipt"], bytes(32))
 
 
+def _add_beside(made: dict[str, Any]) -> None:
+    made["receipts"][1]["run"] = {"outcome": "succeeded"}
+
+
+def _add_beside_the_statement(made: dict[str, Any]) -> None:
+    made["statement"]["at"] = "2027-01-01T00:00:00.000Z"
+
+
+def _add_to_the_document(made: dict[str, Any]) -> None:
+    made["server"] = "t"
+
+
 @pytest.mark.parametrize(
     ("tamper", "index", "reason"),
     [
@@ -119,6 +132,9 @@ def _name_another_key(made: dict[str, Any]) -> None:
         (_mix, 1, "it is about another server (t)"),
         (_sign_with_another, 2, "its signature is not right"),
         (_name_another_key, 2, "its key "),
+        (_add_beside, 1, "something stands beside what is signed: run"),
+        (_add_beside_the_statement, -1, "of its statement: something stands beside what is signed: at"),
+        (_add_to_the_document, -1, "something stands in it that nobody signed: server"),
     ],
 )
 def test_tampering_is_found(tamper: Callable[[dict[str, Any]], None], index: int, reason: str) -> None:
@@ -147,6 +163,13 @@ def test_a_document_about_another_server_is_refused() -> None:
     """Who asks about one server is not content with another's receipts, nor with another's empty list."""
     assert receipts.verify(document("t"), {KEY}, server="s")[0].reason.startswith("it is about another server")
     assert receipts.verify(document("t", 0), {KEY}, server="s")[0].reason.startswith("its statement is about another")
+
+
+def test_a_document_without_receipts_needs_a_server() -> None:
+    """Nobody could tell otherwise whose list is empty."""
+    empty = document("t", 0)
+    assert receipts.verify(empty, {KEY})[0].reason.startswith("it has no receipts: name the server")
+    assert receipts.verify(empty, {KEY}, server="t") == ()
 
 
 def test_an_older_document_is_whole_as_of_then_but_not_by_a_newer_digest() -> None:
@@ -188,12 +211,21 @@ def test_a_run_s_evidence_can_be_signed() -> None:
     assert [one["step"] for one in told["steps"]] == [one.name for one in ocore.STEPS]
     assert {one["status"] for one in told["steps"]} == {"success", "unchanged"}
     assert told["roles"].keys() == {path.name for path in (content.root() / "roles").iterdir()}
-    assert told["versions"].keys() == {"ocore", "ansible-core"}
+    assert told["versions"].keys() == {"ocore", "ansible-core", "ansible-runner", "python"}
     assert re.fullmatch("[0-9a-f]{64}", told["plan"])
     assert re.fullmatch("[0-9a-f]{64}", told["facts"])
     assert told["hostKey"].startswith("SHA256:")
     signed = receipts.sign("receipt", told | {"version": 1, "previous": None, "server": {"id": "s"}}, PRIVATE)
     assert receipts.verify({"receipts": [signed]}, {KEY}, last=receipts.digest(signed["receipt"])) == ()
+
+
+@pytest.mark.parametrize("host", ["web.example", "docker-too-old.example"])
+def test_a_receipt_s_plan_is_the_one_that_was_looked_at_before(host: str) -> None:
+    """Its hash is that of `ocore plan` before the run, though the run looks again on its way; also where it failed."""
+    one, options, way = dataclasses.replace(server(), host=host), ocore.ProvisionOptions(), ocore.Replay()
+    before = ocore.plan(one, options, transport=way)
+    told = evidence(one, options, ocore.provision(one, options, transport=way))
+    assert told["plan"] == before.hash
 
 
 def test_the_ten_lines_of_the_page_check_a_document() -> None:
@@ -203,7 +235,8 @@ def test_the_ten_lines_of_the_page_check_a_document() -> None:
     names: dict[str, Any] = {}
     exec(compile(code, "receipts.md", "exec"), names)  # noqa: S102 - it is our own
     names["check"](document(), {KEY})
-    for tamper in (change, remove, _remove_first, remove_last, _mix, _sign_with_another, _name_another_key):
+    signs = (_sign_with_another, _name_another_key, _add_beside)
+    for tamper in (change, remove, _remove_first, remove_last, _mix, *signs):
         made = copy.deepcopy(document())
         tamper(made)
         with pytest.raises(Exception, match=r".*"):

@@ -36,3 +36,14 @@ def test_a_recording_gives_its_result(recording: Path) -> None:
         if step["step"] == "connect":
             del step["message"]
     assert found == expected
+
+
+def test_every_task_of_a_role_is_counted() -> None:
+    """Whatever its name begins with: the figures are those of Ansible's own events."""
+    recording = FOLDER / "bare.jsonl"
+    told = [json.loads(line) for line in recording.read_text(encoding="utf-8").splitlines()]
+    ended = [one for one in told if one.get("event") == "runner_on_ok" and one.get("role")]
+    found = ocore.provision(server(), transport=ReplayTransport(recording))
+    for step in found.steps:
+        own = [one["result"].get("changed") is True for one in ended if one["role"] == step.step]
+        assert (step.tasks, step.changed) == (len(own), sum(own)), step.step

@@ -124,6 +124,12 @@ def copied(folder: Path, more: dict[str, object]) -> Path:
     [
         ({"x": {"wait": 1}}, "x has 'wait'; there are: first, again"),
         ({"x": {"hangs": "yes"}}, "hangs must be of the type bool"),
+        ({"x": {"hangs": 1}}, "hangs must be of the type bool"),
+        ({"x": {"seconds": True}}, "seconds must be a number, not below 0"),
+        ({"x": {"seconds": "1"}}, "seconds must be a number, not below 0"),
+        ({"x": {"seconds": -1}}, "seconds must be a number, not below 0"),
+        ({"x": {"seconds": float("nan")}}, "seconds must be a number, not below 0"),
+        ({"x": {"seconds": float("inf")}}, "seconds must be a number, not below 0"),
         ({"x": {"fails": "nonsense"}}, "there is no error 'nonsense'"),
         ({"x": {"first": "missing.jsonl"}}, "missing.jsonl cannot be read"),
         ({"x": {"first": FILE}}, "is no recording"),
@@ -135,6 +141,17 @@ def test_a_folder_that_is_wrong_is_named(tmp_path: Path, more: dict[str, object]
     """At the beginning, and not in the middle of a client's test."""
     with pytest.raises(ocore.ConfigError, match=words.replace("?", "\\?")):
         ocore.Replay(copied(tmp_path, more))
+
+
+@pytest.mark.parametrize("first", ["1", "[1]", '"x"', "null", '{"host_key": 1}', '{"host_key": {}}', "{}", "", "x"])
+def test_a_file_that_is_no_recording_is_named(tmp_path: Path, first: str) -> None:
+    """Whatever its first line is, and whatever line comes after it."""
+    folder = copied(tmp_path, {"x": {"first": "other.jsonl"}})
+    rest = (SHIPPED / "bare.jsonl").read_text().splitlines()
+    for lines in ([first, *rest[1:]], [rest[0], first], [*rest, "1"]):
+        (folder / "other.jsonl").write_text("\n".join(lines))
+        with pytest.raises(ocore.ConfigError, match=r"other\.jsonl is no recording"):
+            ocore.Replay(folder)
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:

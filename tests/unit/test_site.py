@@ -13,11 +13,13 @@ import yaml
 import ocore
 from ocore import content, siteplay
 from ocore.cli import main
+from ocore.evidence import evidence
 from ocore.inside.playing import Player
 from ocore.site import FILE, changing_steps, registry
 from ocore.steps import BY_NAME, STEPS
 from ocore.testing import ReplayTransport
 from tests.unit.streams import begin, end, event, lines, look, mark, server, task
+from tests.unit.test_bundle import unpacked
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "site"
 SITE = ocore.Site.load(EXAMPLE)
@@ -144,6 +146,19 @@ def test_what_else_is_refused(folder: Path) -> None:
         ocore.Site.load(folder / "none")
 
 
+@pytest.mark.parametrize("name", [FILE, "roles"])
+def test_the_list_and_the_roles_are_no_links_either(folder: Path, name: str) -> None:
+    """Also where what they lead to would be right; the folder itself may be reached by one."""
+    (folder / name).rename(folder.parent / "elsewhere")
+    (folder / name).symlink_to(folder.parent / "elsewhere")
+    with pytest.raises(ocore.ConfigError, match=f"{name} is .*; links are not followed"):
+        ocore.Site.load(folder)
+    (folder / name).unlink()
+    (folder.parent / "elsewhere").rename(folder / name)
+    (folder.parent / "link").symlink_to(folder)
+    assert ocore.Site.load(folder.parent / "link").steps == SITE.steps
+
+
 def play() -> dict[str, Any]:
     """Return the play with the example's step."""
     [found] = yaml.safe_load(siteplay.files(SITE)[siteplay.PLAYBOOK])
@@ -230,6 +245,31 @@ def test_a_plan_tells_of_the_site(folder: Path) -> None:
     assert "motd" in [one.step for one in plans[1].steps]
 
 
+def test_receipts_and_bundles_tell_of_the_site() -> None:
+    """Its digest, and its roles among ours; `content` means the same in a plan, a receipt and a bundle."""
+    options = ocore.ProvisionOptions(site=SITE)
+    way = ReplayTransport(lines(*begin()[:-2], look(), end()))
+    told = evidence(server(), options, ocore.provision(server(), options, transport=way))
+    made_with = ocore.basis(options)
+    assert told["site"] == made_with["site"] == SITE.digest
+    assert told["roles"] == made_with["roles"] == {**content.role_digests(), **SITE.role_digests}
+    assert set(SITE.role_digests) == {"motd"}
+    planned = ocore.plan(server(), options, transport=ReplayTransport(lines(*begin()[:-2], look(), end())))
+    assert told["content"] == made_with["content"] == planned.content == content.digest(SITE.digest)
+    assert ocore.tools()["content"] == content.digest() != planned.content
+    page = unpacked(ocore.debug_bundle(server(), ocore.DebugRun("r1"), options))["README.md"]
+    assert f"`{planned.content}`" in page
+    assert f'print(content.digest("{SITE.digest}"))' in page
+
+
+def test_another_file_is_another_role(folder: Path) -> None:
+    """The digest of a site's role is over its files, and that of one role has nothing of another."""
+    before = ocore.Site.load(listed(folder, GOOD, GOOD | {"name": "two"})).role_digests
+    (folder / "roles" / "two" / "README.md").write_text("other")
+    after = ocore.Site.load(folder).role_digests
+    assert [name for name in before if before[name] != after[name]] == ["two"]
+
+
 def test_a_site_is_a_site() -> None:
     """A path is none: it has to be read first."""
     with pytest.raises(ocore.ConfigError, match="must be a Site"):
@@ -252,11 +292,11 @@ def test_the_command_line_takes_a_site(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_a_bundle_has_the_site_s_roles() -> None:
     """Elsewhere the site's folder is not there."""
-    from tests.unit.test_bundle import unpacked  # noqa: PLC0415 - only here
-
     options = ocore.ProvisionOptions(site=SITE)
     files = unpacked(ocore.debug_bundle(server(), ocore.DebugRun("r1"), options))
     assert '"play/provision.yml"' in files["run.sh"]
     assert "motd_state" in files["play/roles/motd/vars/main.yml"]
+    assert "their roles with all that is in them" in files["README.md"]
+    assert "No key, password or token of the server is in here. The site's roles in `play/` are" in files["README.md"]
     assert ocore.basis(options)["site"] == SITE.digest
     assert "motd" not in BY_NAME

@@ -50,7 +50,9 @@ class Settings:
         if not _TOKEN.fullmatch(token):
             sys.exit("there is no usable token")
         self.secure = parts.scheme == "https"
-        self.host, self.port, self.path = parts.hostname, parts.port, parts.path or "/"
+        # Without a port, http.client would take the end of an IPv6 address for one.
+        self.port = parts.port or (443 if self.secure else 80)
+        self.host, self.path = parts.hostname, parts.path or "/"
         self.interval, self.token = interval, token
 
 

@@ -40,6 +40,33 @@ def test_what_a_run_printed_goes_into_the_bundle(ocore: Ocore, tmp_path: Path, k
     assert KEY.key in files["known_hosts"]
 
 
+def test_a_bundle_does_what_the_run_was_asked_for(ocore: Ocore, tmp_path: Path, key_file: str) -> None:
+    """What was to change nothing does so by hand, too; chosen steps and force are taken from the run's own words."""
+    login = ("root@192.0.2.1:2222", "--key", key_file, "--host-key", str(KEY), "--json")
+    ran = ocore("provision", *login, "--check", "--force", "--step", "docker")
+    assert ran.last["asked"] == {"steps": ["docker"], "force": True, "check": True}
+    (tmp_path / "run.jsonl").write_text(ran.out)
+    assert written(ocore, tmp_path / "x", "--log", str(tmp_path / "run.jsonl")).code == 0
+    files = unpacked((tmp_path / "x").read_bytes())
+    assert "--check --diff" in files["run.sh"]
+    assert json.loads(files["variables.json"]) == {"ocore_force": True, "ocore_steps": ["docker"]}
+    assert ocore("plan", *login, "--force").last["asked"] == {"steps": [], "force": True, "check": False}
+
+
+def test_what_was_asked_for_can_be_named_without_a_log(ocore: Ocore, tmp_path: Path) -> None:
+    """With the options that the run had."""
+    assert written(ocore, tmp_path / "x", "--check").code == 0
+    assert "--check --diff" in unpacked((tmp_path / "x").read_bytes())["run.sh"]
+
+
+@pytest.mark.parametrize("asked", [1, {"steps": 1}, {"steps": [1]}, {"steps": [], "force": "x", "check": False}])
+def test_a_log_that_asks_for_something_else_is_refused(ocore: Ocore, tmp_path: Path, asked: object) -> None:
+    """It was not printed by a run."""
+    (tmp_path / "log").write_text(json.dumps({"type": "result", "command": "provision", "asked": asked}))
+    ran = written(ocore, tmp_path / "x", "--log", str(tmp_path / "log"))
+    assert (ran.code, ran.last["error"]["field"]) == (2, "--log")
+
+
 def test_a_run_is_not_needed(ocore: Ocore, tmp_path: Path) -> None:
     """Without `--log` it is a bundle for a provisioning run."""
     assert written(ocore, tmp_path / "x").code == 0

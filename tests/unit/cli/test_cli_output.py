@@ -13,6 +13,7 @@ from tests.unit.cli.fakes import DENIED, KEY, PLAN, TIME, FakeDoor, failed, resu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.unit.cli.conftest import Ran
 
@@ -130,6 +131,7 @@ def test_json_objects_have_the_documented_shapes(provision: Ocore) -> None:
         "status": "success",
         "exitCode": 0,
         "error": None,
+        "asked": {"steps": [], "force": False, "check": False},
         "runId": "run-1",
         "isolation": "full",
         "hostKey": host_key,
@@ -301,6 +303,58 @@ def test_capacity_has_profiles(ocore: Ocore) -> None:
     """Another size of instance gives another number."""
     assert ocore("capacity", *ANCHOR, "--profile", "heavy", "--json").last["capacity"]["maxInstances"] == 1
     assert "heavy instance(s)" in ocore("capacity", *ANCHOR, "--profile", "heavy").out
+
+
+OWN = """
+port = 8443
+capacity_profile = "tiny"
+
+[capacity]
+disk_reserve_gb = 30
+cpu_ladder = [[1, 0.5], [inf, 0]]
+
+[capacity.profiles.tiny]
+cores = 0.1
+ram_mb = 300
+disk_gb = 2
+"""
+
+
+def test_a_site_has_profiles_of_its_own(ocore: Ocore, tmp_path: Path) -> None:
+    """They come from the service's settings file, with its other constants; what it says besides is passed over."""
+    (tmp_path / "ocore.toml").write_text(OWN)
+    own = ("--settings", str(tmp_path / "ocore.toml"), "--json")
+    last = ocore("capacity", *ANCHOR, *own).last
+    assert (last["profile"], last["capacity"]["maxInstances"], last["capacity"]["cpuAvailable"]) == ("tiny", 20, 3.5)
+    assert last["capacity"]["diskAvailableGB"] == 110
+    machine = ocore("size", "--users", "1", "--instances", "10", "--profile", "tiny", *own).last
+    assert (machine["profile"], machine["machine"]["diskGB"]) == ("tiny", 50)
+    ran = ocore("capacity", *ANCHOR, *own, "--profile", "heavy")
+    assert (ran.code, ran.last["error"]["field"]) == (2, "--profile")
+    assert "must be one of tiny" in ran.last["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[capacity",
+        "capacity = 1",
+        "capacity_profile = 1",
+        "[capacity]\nother = 1",
+        "[capacity]\nram_ladder = [[1]]",
+        "[capacity]\nprofiles = 1",
+        "[capacity.profiles]\ntiny = 1",
+        "[capacity.profiles.tiny]\ncores = 1",
+        "[capacity.profiles.tiny]\ncores = 0\nram_mb = 1\ndisk_gb = 1",
+    ],
+)
+def test_settings_that_are_wrong_are_usage_errors(ocore: Ocore, tmp_path: Path, text: str) -> None:
+    """Named, and nothing is computed with them."""
+    (tmp_path / "x.toml").write_text(text)
+    for file in (tmp_path / "x.toml", tmp_path / "none"):
+        ran = ocore("capacity", *ANCHOR, "--settings", str(file), "--json")
+        assert (ran.code, ran.last["error"]["code"]) == (2, "config_error"), text
+        assert ran.last["error"]["field"] == "--settings"
 
 
 def test_steps_lists_the_registry(ocore: Ocore) -> None:
