@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ocore.inside.playing import Player
 from ocore.site import FILE, changing_steps, registry
 from ocore.steps import BY_NAME, STEPS
 from ocore.testing import ReplayTransport
+from tests.unit.content.rendering import rendered
 from tests.unit.streams import begin, end, event, lines, look, mark, server, task
 from tests.unit.test_bundle import unpacked
 
@@ -300,3 +302,11 @@ def test_a_bundle_has_the_site_s_roles() -> None:
     assert "No key, password or token of the server is in here. The site's roles in `play/` are" in files["README.md"]
     assert ocore.basis(options)["site"] == SITE.digest
     assert "motd" not in BY_NAME
+
+
+def test_the_agents_program_is_found_from_a_sites_playbook(tmp_path: Path) -> None:
+    """That lies in a folder of its own, with the site's roles and none of ours beside it."""
+    wanted = rendered("agent_state", "agent", agent_url="https://a", agent_token="x" * 20, playbook_dir=str(tmp_path))
+    program = content.root() / "roles" / "agent" / "files" / "ocore_agent.py"
+    [known] = [one["sha256"] for one in wanted if one.get("path", "").endswith("/ocore_agent.py")]
+    assert known == hashlib.sha256(program.read_bytes()).hexdigest()
