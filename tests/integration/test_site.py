@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,8 +25,11 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "site"
 ID = "site-1"
 FILE = "/etc/motd.d/50-managed"
 SITE = ocore.Site.load(EXAMPLE)
-WITH = options(site=SITE, proxy="none")
-WITHOUT = options(proxy="none")
+# Nobody listens there, and the agent runs all the same.
+AGENT: dict[str, Any] = {"agent_url": "http://127.0.0.1:9", "agent_interval": 3600}
+TOKEN = "oca_" + "x" * 40
+WITH = options(site=SITE, proxy="none", **AGENT)
+WITHOUT = options(proxy="none", **AGENT)
 
 
 def _drifted(one: ocore.Server, with_what: ocore.ProvisionOptions = WITH) -> list[str]:
@@ -49,6 +52,10 @@ def _by_hand(host: Host) -> str:
             "none",
             "--site",
             str(EXAMPLE),
+            "--agent-url",
+            AGENT["agent_url"],
+            "--agent-interval",
+            str(AGENT["agent_interval"]),
         ]
         environment = {"HOME": home, "LANG": "C.UTF-8", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         command = [sys.executable, "-m", "ocore", *words, "--json"]
@@ -63,9 +70,12 @@ def _by_hand(host: Host) -> str:
 
 @pytest.mark.slow
 def test_a_site_s_step_is_like_ours(start: Callable[..., Host]) -> None:
-    """It is added to a provisioned server, drifts, is repaired alone, by hand as well, and goes with the clean-up."""
+    """It is added to a provisioned server, drifts, is repaired alone, by hand as well, and goes with the clean-up.
+
+    The server has an agent, whose token a person who repairs by hand does not know.
+    """
     host = start("root-key", docker=True)
-    one = server(host, id=ID)
+    one = server(host, id=ID, agent_token=TOKEN)
     first = ocore.provision(one, WITHOUT)
     assert first.ok, describe(first)
     assert not _drifted(one, WITHOUT)
@@ -86,6 +96,7 @@ def test_a_site_s_step_is_like_ours(start: Callable[..., Host]) -> None:
     assert "motd" in watch.started
     assert {event.task for event in watch.events if event.step == "motd"} >= {"Write the message"}
     assert "managed" in host.read(FILE)
+    assert host.exec("systemctl is-active ocore-agent", check=False).stdout.strip() == "active"
     assert statuses(ocore.provision(one, WITH))["motd"] == "unchanged"
 
     # It drifts, and is repaired, by the engine and by hand.
