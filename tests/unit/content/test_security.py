@@ -81,6 +81,16 @@ def test_containers_ports_are_closed_by_the_port_that_was_asked_for() -> None:
     assert nothing.index("ct status dnat drop") < nothing.index("oifname")
 
 
+def test_no_set_holds_a_wildcard() -> None:
+    """The nft of Ubuntu 22.04 (1.0.2) takes `br-*` by itself, and in no set."""
+    assert not re.findall(r"\{[^{}\n]*\*[^{}\n]*\}", rules())
+    for device in ('"docker0"', '"br-*"'):
+        assert re.findall(rf"^    (iifname|oifname) {re.escape(device)} (\w+)$", rules(), re.MULTILINE) == [
+            ("iifname", "accept"),
+            ("oifname", "drop"),
+        ]
+
+
 def test_rules_are_replaced_in_one_piece() -> None:
     """The old table goes in the same transaction that brings the new one."""
     lines = [line for line in rules().splitlines() if not line.startswith("#")]
