@@ -19,8 +19,9 @@ options:
     required: true
   wants:
     description:
-      - Conditions, as for C(ocore_look), of the kinds package, file, json, directory, swapfile, unit, network and
-        container, and image (with C(name)). Other kinds are nothing that could be taken away, and are passed over.
+      - Conditions, as for C(ocore_look), of the kinds package, file, json, directory, swapfile, unit, nftables,
+        network and container, and image (with C(name)). Other kinds are nothing that could be taken away, and are
+        passed over.
     type: list
     elements: dict
     required: true

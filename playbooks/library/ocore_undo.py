@@ -22,7 +22,7 @@ options:
         stays as well, and tells of that and nothing else.
     type: list
     elements: str
-    choices: [unit, container, network, image, package, json, file, swapfile, directory, manifest]
+    choices: [unit, nftables, container, network, image, package, json, file, swapfile, directory, manifest]
     required: true
   lock_timeout:
     description: How many seconds to wait for apt's lock.
@@ -33,7 +33,7 @@ options:
 EXAMPLES = r"""
 - name: Stop and remove what runs
   ocore_undo:
-    kinds: [unit, container, network, image]
+    kinds: [unit, nftables, container, network, image]
 """
 
 RETURN = r"""

@@ -9,12 +9,12 @@ A condition is a dictionary with a `kind` and what that kind needs; what is in b
     swapfile       path size_mb [owner group mode]          it is a regular file of this size, made for swapping
     json           path contains                            it contains these values, at any depth
     unit           name [active enabled path newer_than]    systemd has it, from that file
-    nftables       table path                               the kernel has of this table what that file makes
+    nftables       name path                                the kernel has of this table what that file makes
     docker         at_least [info newer_than]               the running daemon's version, and what /info contains
     network        name [labels]                            of Docker
     container      name [image labels newer_than]           of Docker; it runs, from that image
     port           port                                     something accepts connections on this machine
-    absent         [path] [unit] [container]                none of them is there
+    absent         [path] [unit] [table] [container]        none of them is there
 
 `newer_than` is a list of files: what runs was started (a container: made) after each of them was last written, so that
 it cannot work by what was in them before. That is compared in whole seconds, for systemd and Docker tell no more.
@@ -208,7 +208,7 @@ def _unit(host: Host, want: Condition) -> Optional[str]:
 
 def _nftables(_host: Host, want: Condition) -> Optional[str]:
     """Let nft itself say what the file makes, in a network of its own, and compare: it writes rules in its own way."""
-    table, path = want["table"], want["path"]
+    table, path = want["name"], want["path"]
     found = output([*NFT_LIST, *table.split()])
     if not found:
         return f"the firewall's table {table} is not there"
@@ -274,11 +274,13 @@ def _port(_host: Host, want: Condition) -> Optional[str]:
 
 
 def _absent(host: Host, want: Condition) -> Optional[str]:
-    path, unit, container = want.get("path"), want.get("unit"), want.get("container")
+    path, unit, table, container = (want.get(name) for name in ("path", "unit", "table", "container"))
     if path and _lstat(Path(path)) is not None:
         return f"{path} is there"
     if unit and host.units.get(unit, {}).get("LoadState", "not-found") != "not-found":
         return f"unit {unit} is there"
+    if table and output([*NFT_LIST, *table.split()]):
+        return f"the firewall's table {table} is there"
     if container and container in host.containers:
         return f"container {container} is there"
     return None

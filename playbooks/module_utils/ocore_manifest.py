@@ -21,6 +21,8 @@ VERSION = 1
 MAX_BYTES = 8 * 1024 * 1024
 # Added to a file's name: where a new content is written before it takes the file's place.
 DRAFT = ".ocore-part"
+# Kinds whose path is where they come from, and not what they are.
+BY_NAME = ("unit", "nftables")
 
 Entry = Dict[str, Any]
 Manifest = Dict[str, Any]
@@ -37,7 +39,8 @@ def empty() -> Manifest:
 
 def key(item: Dict[str, Any]) -> Tuple[str, str]:
     """Return what makes an entry, or what is wanted, the one and not another."""
-    return str(item["kind"]), str(item["path"] if "path" in item and item["kind"] != "unit" else item["name"])
+    by_path = "path" in item and item["kind"] not in BY_NAME
+    return str(item["kind"]), str(item["path"] if by_path else item["name"])
 
 
 def find(manifest: Manifest, item: Dict[str, Any]) -> Optional[Entry]:

@@ -68,6 +68,11 @@ class Present:
         """Return the path of the file that defines a unit; nothing where there is no such unit."""
         return needed_output(["systemctl", "show", "--property=FragmentPath", "--value", "--", name]).strip()
 
+    def has_table(self, name: str) -> bool:
+        """Tell whether the kernel has a table of nftables; without `nft` nobody can have loaded one."""
+        tables = needed_output(["nft", "list", "tables"]) if shutil.which("nft", path=PROGRAMS) else ""
+        return f"table {name}" in tables.splitlines()
+
     def in_docker(self, kind: str, name: str) -> Optional[Any]:
         """Return what Docker says of a container, a network or an image; None where it has none.
 

@@ -101,6 +101,11 @@ def _unit(want: Want, known: Optional[Entry], present: Present) -> Optional[Entr
     return known or (None if present.unit_file(want["name"]) else _named(want))
 
 
+def _nftables(want: Want, known: Optional[Entry], _present: Present) -> Optional[Entry]:
+    """Record a table that is there, too: by its name it is ours, and an interrupted run may have loaded it."""
+    return known or _named(want)
+
+
 def _in_docker(want: Want, known: Optional[Entry], present: Present) -> Optional[Entry]:
     return known or (None if present.in_docker(want["kind"], want["name"]) else _named(want))
 
@@ -166,6 +171,7 @@ RECORDERS: Dict[str, Recorder] = {
     "directory": _directory,
     "swapfile": _swapfile,
     "unit": _unit,
+    "nftables": _nftables,
     "network": _in_docker,
     "container": _in_docker,
     "image": _in_docker,

@@ -28,6 +28,8 @@ OUR_LABEL, OUR_VALUE = "sh.ocore.managed", "true"
 ALL_CONTAINERS = "/containers/json?all=1"
 MAX_NAMES = 5
 SWAPS = "/proc/swaps"
+# It takes back rules of which a run that died has not known whether they let us in: by loading those of before.
+GUARD = "ocore-firewall-guard.timer"
 
 
 class UndoError(Exception):
@@ -98,6 +100,17 @@ def unit(entry: Entry, undo: Undo) -> Outcome:
         return GONE
     if not undo.pretend:
         undo.run(["systemctl", "disable", "--now", "--", entry["name"]])
+    return REMOVED
+
+
+def nftables(entry: Entry, undo: Undo) -> Outcome:
+    """Take a table of ours out of the kernel, which has it without its unit, too, where a run died in between."""
+    if not undo.pretend and undo.present.unit_file(GUARD):
+        undo.run(["systemctl", "stop", "--", GUARD])
+    if not undo.present.has_table(entry["name"]):
+        return GONE
+    if not undo.pretend:
+        undo.run(["nft", "delete", "table", *entry["name"].split()])
     return REMOVED
 
 
@@ -297,6 +310,7 @@ def directory(entry: Entry, undo: Undo) -> Outcome:
 
 UNDOERS: Dict[str, Callable[[Entry, Undo], Outcome]] = {
     "unit": unit,
+    "nftables": nftables,
     "container": container,
     "network": network,
     "image": image,

@@ -197,6 +197,28 @@ def test_it_is_closed_after_a_start(host: Host) -> None:
     assert closed(host, OWN)
 
 
+def orphan(host: Host) -> None:
+    """Leave the rules in the kernel as a run does that dies before the unit is there."""
+    host.exec(
+        "nft list table inet ocore > /run/kept.nft && systemctl disable --now ocore-firewall && "
+        f"rm {FILES[0]} {FILES[1]} && systemctl daemon-reload && nft --file /run/kept.nft"
+    )
+    assert closed(host, OWN)
+
+
+def test_rules_without_a_unit_are_taken_away(host: Host) -> None:
+    """They are seen where the server is to be open, and leave the kernel."""
+    orphan(host)
+    host.exec(f"rm {FILES[2]} /etc/apt/apt.conf.d/52ocore-upgrades")
+    [security, _] = ocore.drift(server(host), OPEN).steps
+    assert security.reasons == ("the firewall's table inet ocore is there",)
+    result = ocore.provision(server(host), OPEN)
+    assert result.ok, describe(result)
+    assert table(host) == ""
+    assert answers(host, OWN)
+    assert ocore.provision(server(host), CLOSED).ok
+
+
 def test_it_is_opened_again(host: Host) -> None:
     """Without the option the firewall goes; so it does when the server is cleaned up, with its packages."""
     result = ocore.provision(server(host), OPEN)
@@ -206,6 +228,7 @@ def test_it_is_opened_again(host: Host) -> None:
 
     assert ocore.provision(server(host), CLOSED).ok
     host.exec("docker rm --force shop")
+    orphan(host)
     cleaned = ocore.cleanup(server(host), OPEN)
     assert cleaned.ok, describe(cleaned)
     assert answers(host, OWN)

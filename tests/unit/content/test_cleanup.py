@@ -315,6 +315,7 @@ class StandInPresent(Present):
         """Take Docker, the files of the units, and the packages' states."""
         super().__init__(docker)
         self.units = units or {}
+        self.tables: list[str] = []
         self.states = packages or {}
 
     @property
@@ -325,6 +326,10 @@ class StandInPresent(Present):
     def has_docker(self) -> bool:
         """Say that Docker is installed."""
         return True
+
+    def has_table(self, name: str) -> bool:
+        """Tell whether it is given."""
+        return name in self.tables
 
     def unit_file(self, name: str) -> str:
         """Return what is given."""
@@ -363,6 +368,30 @@ def test_other_units_are_left_alone(units: dict[str, str]) -> None:
     undo = undo_of(UNIT, UNIT_FILE, units=units)
     assert outcome(UNIT, undo) == GONE
     assert undo.ran == []
+
+
+FIREWALL = {"kind": "nftables", "name": "inet ocore", "step": "security"}
+
+
+def test_a_firewall_goes_whose_unit_never_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that died in between has left its table in the kernel, which would keep the server closed."""
+    undo = undo_of(FIREWALL)
+    undo.present.tables = ["inet ocore"]
+    assert outcome(FIREWALL, undo) == REMOVED
+    assert undo.ran == [["nft", "delete", "table", "inet", "ocore"]]
+    pretended = undo_of(FIREWALL, pretend=True)
+    pretended.present.tables = ["inet ocore"]
+    assert (outcome(FIREWALL, pretended), pretended.ran) == (REMOVED, [])
+    assert outcome(FIREWALL) == GONE
+    monkeypatch.setattr("ansible.module_utils.ocore_present.PROGRAMS", "/nowhere")
+    assert not Present().has_table("inet ocore")
+
+
+def test_the_firewalls_guard_goes_first() -> None:
+    """Its timer would load the rules of before when all has been taken away."""
+    undo = undo_of(FIREWALL, units={ocore_undoing.GUARD: "/run/systemd/transient/guard.timer"})
+    assert outcome(FIREWALL, undo) == GONE
+    assert undo.ran == [["systemctl", "stop", "--", "ocore-firewall-guard.timer"]]
 
 
 def test_what_is_ours_in_docker_goes() -> None:

@@ -134,6 +134,14 @@ def test_what_is_there_already_is_not_ours(kind: str) -> None:
     assert recorded(want, present=Bare(things={"ocore"})) == []
 
 
+def test_a_firewalls_table_is_ours_by_its_name() -> None:
+    """Whether it is there or not: an interrupted run may have loaded it."""
+    want = {"kind": "nftables", "name": "inet ocore", "path": "/etc/ocore/firewall.nft"}
+    manifest = record(empty(), "security", [want], Bare())
+    assert manifest["entries"] == [{"kind": "nftables", "name": "inet ocore", "step": "security"}]
+    assert record(manifest, "security", [want], Bare()) == manifest
+
+
 def test_an_image_in_a_docker_of_ours_is_ours() -> None:
     """What lies in a Docker that we installed cannot have been there before us; in another's it can."""
     with_docker = record(empty(), "docker", [DOCKER], Bare())

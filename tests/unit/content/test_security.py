@@ -183,7 +183,15 @@ def test_the_kernels_rules_are_those_of_the_file(
 ) -> None:
     """What the kernel has is compared with what nft makes of the file elsewhere."""
     monkeypatch.setattr(ocore_conditions, "output", lambda command: made if command[0] == "unshare" else kernel)
-    assert why_not({"kind": "nftables", "table": "inet ocore", "path": "/f"}, StandIn()) == reason
+    assert why_not({"kind": "nftables", "name": "inet ocore", "path": "/f"}, StandIn()) == reason
+
+
+@pytest.mark.parametrize(("kernel", "reason"), [("", None), ("rules", "the firewall's table inet ocore is there")])
+def test_a_table_that_is_not_wanted_is_seen(monkeypatch: pytest.MonkeyPatch, kernel: str, reason: str | None) -> None:
+    """A run that died may have left it without its unit; it is looked for wherever the server is to be open."""
+    monkeypatch.setattr(ocore_conditions, "output", lambda _: kernel)
+    [want] = [one for one in rendered("security_state", "security", facts=SSH) if "table" in one]
+    assert why_not(want, StandIn()) == reason
 
 
 def test_a_unit_that_runs_with_older_settings_does_not_hold(tmp_path: Path) -> None:

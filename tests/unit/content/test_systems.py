@@ -137,7 +137,7 @@ def test_dockers_packages_are_known_again() -> None:
 def test_nothing_of_the_administrators_is_taken_away(system: str) -> None:
     """Where security is off, only what bears our name is to be absent."""
     state = rendered("security_state", "security", facts=facts(system))
-    assert [one for one in state if "ocore" not in str(one.get("path") or one.get("unit"))] == []
+    assert [one for one in state if "ocore" not in str(one.get("path") or one.get("unit") or one["table"])] == []
 
 
 @pytest.mark.parametrize("role", ["packages", "docker", "security"])
