@@ -128,6 +128,20 @@ def test_a_run_that_dies_leaves_the_server_open(host: Host, hand: Hand) -> None:
     assert answers(host, OWN)
 
 
+def test_the_rules_of_a_run_that_died_are_taken_back_first(host: Host, hand: Hand) -> None:
+    """Its timer still waits when the next run begins: what is kept then are the rules before both."""
+    host.exec(
+        "printf 'add table inet ocore\ndelete table inet ocore\n' > /run/ocore-firewall-before.nft && "
+        "nft add table inet ocore && nft 'add chain inet ocore untried' && "
+        "systemd-run --quiet --collect --unit=ocore-firewall-guard --on-active=300 "
+        "/usr/sbin/nft --file /run/ocore-firewall-before.nft"
+    )
+    with pytest.raises(AssertionError, match="so they were taken back"):
+        hand.checkout(*PLAY[2:], "-e", "security_try_port=1", "-e", "security_guard_seconds=10")
+    assert table(host) == ""
+    assert "ocore-firewall-guard" not in host.exec("systemctl list-timers --all").stdout
+
+
 def test_a_closed_server_lets_in_ssh_and_the_proxy_only(host: Host) -> None:
     """Neither a port of its own answers nor one that Docker has opened; SSH and port 80 do."""
     result = ocore.provision(server(host), CLOSED)

@@ -12,6 +12,7 @@ from ansible.module_utils.ocore_checks import parse_chain, wrong_in
 from ansible.module_utils.ocore_conditions import why_not
 from ansible.module_utils.ocore_ssh import connection_port, parse_ports
 
+from ocore.options import ProvisionOptions
 from tests.unit.content.rendering import rendered
 from tests.unit.content.test_look import StandIn
 from tests.unit.content.test_verify import StandIn as StandInServer
@@ -129,6 +130,29 @@ def test_the_timer_is_set_before_the_rules_are_loaded() -> None:
     assert names.index("Set the timer that takes the new rules back") < names.index("Load the new rules and try them")
     present = [task["name"] for task in read(ROLES / "security" / "tasks" / "present.yml")]
     assert present.index("Load new rules, if we can still come in with them") < present.index("Write rules and unit")
+
+
+def test_a_waiting_guard_has_its_say_before_its_file_is_overwritten() -> None:
+    """Else it would load rules that a run which died has not tried."""
+    names = [task["name"] for task in read(ROLES / "security" / "tasks" / "rules.yml")]
+    assert names.index("Let the timer of a run that died take its rules back") < names.index("Keep the rules of before")
+
+
+def test_systemd_forgets_whatever_unit_went() -> None:
+    """The firewall's, or only the timer of updates: by what was removed, not by what was found first."""
+    tasks = {task["name"]: task for task in read(ROLES / "security" / "tasks" / "absent.yml")}
+    removed = tasks["Remove our settings"]["register"]
+    assert tasks["Let systemd forget the units"]["when"] == f"{removed}.results | map(attribute='changed') is any"
+
+
+def test_who_is_refused_is_told_what_can_be_done() -> None:
+    """The port is no option: only a run by hand can name it."""
+    first, *_ = read(ROLES / "security" / "tasks" / "main.yml")
+    words = first["ansible.builtin.fail"]["msg"]
+    named = set(re.findall(r"security_\w+", words))
+    assert named == {"security_ssh_ports"}
+    assert named.isdisjoint(ProvisionOptions().variables())
+    assert "-e '{\"security_ssh_ports\": [22]}' in a run by hand" in words
 
 
 def test_the_new_connection_goes_to_sshs_port() -> None:
