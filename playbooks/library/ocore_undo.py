@@ -116,6 +116,8 @@ DOCKER_SECONDS = 60.0
 DOCKER_UNIT = "docker.service"
 OUR_CONTAINERS = "/containers/json?all=1&filters=" + quote(json.dumps({"label": [f"{OUR_LABEL}={OUR_VALUE}"]}))
 DOCKER_CONFIGURATION = "/etc/docker/daemon.json"
+JAIL = "/etc/fail2ban/jail.d/ocore.local"
+JAIL_UNIT = "fail2ban.service"
 DOCKER_GROUP = "docker"
 DOCKER_BRIDGE = "docker0"
 DOCKER_DATA = ("/var/lib/docker", "/var/lib/containerd")
@@ -313,6 +315,8 @@ def undo_kind(undo: Undo, kind: str) -> Report:
         undo.run(["systemctl", "daemon-reload"])
     if any(entry.get("path") == DOCKER_CONFIGURATION for entry in changed):
         kept += restart_docker(undo)
+    if any(entry.get("path") == JAIL for entry in changed):
+        kept += restart_jail(undo)
     return [" ".join(key(entry)) for entry in changed], kept
 
 
@@ -333,6 +337,14 @@ def restart_docker(undo: Undo) -> List[str]:
     if not undo.pretend:
         undo.run(["systemctl", "restart", DOCKER_UNIT])
     return []
+
+
+def restart_jail(undo: Undo) -> List[str]:
+    """Let a fail2ban that stays go on without our jail; one that does not run reads its settings when it starts."""
+    if undo.pretend or not undo.present.unit_file(JAIL_UNIT):
+        return []
+    error = failure(undo, ["systemctl", "try-restart", "--", JAIL_UNIT])
+    return [f"fail2ban's settings in use: {error}; it goes by its own again when it next starts"] if error else []
 
 
 def finish(undo: Undo) -> Report:

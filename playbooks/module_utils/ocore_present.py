@@ -68,6 +68,11 @@ class Present:
         """Return the path of the file that defines a unit; nothing where there is no such unit."""
         return needed_output(["systemctl", "show", "--property=FragmentPath", "--value", "--", name]).strip()
 
+    def is_active(self, name: str) -> bool:
+        """Tell whether a unit runs."""
+        state = needed_output(["systemctl", "show", "--property=ActiveState", "--value", "--", name]).strip()
+        return state not in ("inactive", "failed")
+
     def has_table(self, name: str) -> bool:
         """Tell whether the kernel has a table of nftables; without `nft` nobody can have loaded one."""
         tables = needed_output(["nft", "list", "tables"]) if shutil.which("nft", path=PROGRAMS) else ""

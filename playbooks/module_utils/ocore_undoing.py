@@ -86,7 +86,7 @@ def undone(entry: Entry, undo: Undo) -> Outcome:
     """Undo an entry; where that cannot be done it stays, and the others do not have to wait for it."""
     try:
         return UNDOERS[entry["kind"]](entry, undo)
-    except (DockerUnavailable, OSError) as error:
+    except (DockerUnavailable, OSError, UndoError) as error:
         return Outcome(kept=f"{' '.join(key(entry))}: {error}")
 
 
@@ -180,9 +180,7 @@ def file(entry: Entry, undo: Undo) -> Outcome:
     if not undo.pretend:
         drop_draft(path)
     found = file_state(path)
-    if found is None:
-        return GONE
-    if original is not None and found["content"] == base64.b64decode(original["content"]):
+    if found is None or (original is not None and found["content"] == base64.b64decode(original["content"])):
         return GONE
     # Of a file without digests (one that was fetched) it is only known that it is a file.
     if found["digest"] is None or (entry["digests"] and found["digest"] not in entry["digests"]):
@@ -191,12 +189,20 @@ def file(entry: Entry, undo: Undo) -> Outcome:
         return Outcome(kept=f"file {path}: it belongs to Docker, which stays")
     if undo.pretend:
         return REMOVED
+    if _still_runs(path, undo):
+        return Outcome(kept=f"file {path}: its unit still runs")
     if original is None:
         Path(path).unlink()
     else:
         content, owner = base64.b64decode(original["content"]), (original["uid"], original["gid"])
         write_atomically(path, content, original["mode"], owner)
     return REMOVED
+
+
+def _still_runs(path: str, undo: Undo) -> bool:
+    """Tell whether a file is that of a unit of ours that could not be stopped: without it, it never will be."""
+    names = [entry["name"] for entry in of_kind(undo.manifest, "unit") if entry["name"] == Path(path).name]
+    return any(undo.present.unit_file(name) == path and undo.present.is_active(name) for name in names)
 
 
 def json_file(entry: Entry, undo: Undo) -> Outcome:

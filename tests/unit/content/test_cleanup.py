@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ocore_undo
@@ -28,7 +29,6 @@ from ansible.module_utils.ocore_unpackaging import Installed, choose, docker_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from pathlib import Path
 
 # --- packages ---------------------------------------------------------------------------------------------------------
 
@@ -316,6 +316,7 @@ class StandInPresent(Present):
         super().__init__(docker)
         self.units = units or {}
         self.tables: list[str] = []
+        self.active: list[str] = []
         self.states = packages or {}
 
     @property
@@ -330,6 +331,10 @@ class StandInPresent(Present):
     def has_table(self, name: str) -> bool:
         """Tell whether it is given."""
         return name in self.tables
+
+    def is_active(self, name: str) -> bool:
+        """Tell whether it is given."""
+        return name in self.active
 
     def unit_file(self, name: str) -> str:
         """Return what is given."""
@@ -668,16 +673,46 @@ def test_docker_is_not_restarted_under_containers_of_others(monkeypatch: pytest.
         assert (bool(notes), undo.ran) == (bool(there), ran)
 
 
-def test_a_failing_command_stops_it() -> None:
-    """What cannot be taken away is an error, not a note."""
+def test_a_unit_that_cannot_be_stopped_stays_with_its_file(manifest_file: Path, tmp_path: Path) -> None:
+    """The notes name it, the rest goes on, and cleaning up again finds all that it takes."""
 
     def fail(command: list[str]) -> None:
         raise UndoError(" ".join(command))
 
-    undo = undo_of(UNIT, UNIT_FILE, units={UNIT["name"]: UNIT_FILE["path"]})
-    undo.run = fail
-    with pytest.raises(UndoError, match="systemctl disable"):
-        outcome(UNIT, undo)
+    file, other = file_entry(tmp_path / UNIT["name"]), file_entry(tmp_path / "other")
+    for entry in (file, other):
+        Path(entry["path"]).write_text("ours\n")
+    undo = undo_of(UNIT, file, other, units={UNIT["name"]: file["path"]})
+    undo.run, undo.present.active = fail, [UNIT["name"]]
+    [note] = ocore_undo.undo_kind(undo, "unit")[1]
+    assert note == f"unit {UNIT['name']}: systemctl disable --now -- {UNIT['name']}"
+    removed, notes = ocore_undo.undo_kind(undo, "file")
+    assert removed == [f"file {other['path']}"]
+    assert notes == [f"file {file['path']}: its unit still runs"]
+    finished(undo, manifest_file)
+    assert json.loads(manifest_file.read_text())["entries"] == [UNIT, file]
+
+    undo.run, undo.present.active = undo.ran.append, []  # type: ignore[attr-defined]
+    assert ocore_undo.undo_kind(undo, "unit") == ([f"unit {UNIT['name']}"], [])
+    assert ocore_undo.undo_kind(undo, "file") == ([f"file {file['path']}"], [])
+
+
+@pytest.mark.parametrize(("units", "ran"), [({}, []), ({"fail2ban.service": "/lib/x"}, ["try-restart"])])
+def test_a_fail2ban_that_stays_goes_on_without_our_jail(
+    units: dict[str, str], ran: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was there before us, and would ban by our settings until its next start; one of ours has gone by then."""
+    monkeypatch.setattr(ocore_undo, "JAIL", str(tmp_path / "ocore.local"))
+    entry = file_entry(tmp_path / "ocore.local")
+    (tmp_path / "ocore.local").write_text("ours\n")
+    undo = undo_of(entry, units=units)
+    ocore_undo.undo_kind(undo, "file")
+    assert [command[1] for command in undo.ran] == ran  # type: ignore[attr-defined]
+    ocore_undo.undo_kind(undo, "file")
+    assert len(undo.ran) == len(ran)  # type: ignore[attr-defined]
+    (tmp_path / "ocore.local").write_text("ours\n")
+    undo.run = refuse
+    assert bool(ocore_undo.undo_kind(undo, "file")[1]) == bool(units)
 
 
 # --- Docker, packages and manifest ------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import grp
 import os
 import pwd
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import ocore_preflight as preflight
 import pytest
@@ -15,18 +16,15 @@ from ansible.module_utils.ocore_conditions import why_not
 from ansible.module_utils.ocore_manifest import empty
 from ansible.module_utils.ocore_recording import record
 from ansible.module_utils.ocore_system import memory_bytes
-from ansible.module_utils.ocore_undoing import GONE, REMOVED
+from ansible.module_utils.ocore_undoing import GONE, REMOVED, undone
 
 from ocore.capacity import estimate
 from ocore.specs import parse_specs
 from tests.unit.content.rendering import rendered
-from tests.unit.content.test_cleanup import outcome
+from tests.unit.content.test_cleanup import file_entry, outcome, refuse, undo_of
 from tests.unit.content.test_look import StandIn
 from tests.unit.content.test_verify import StandIn as StandInServer
 from tests.unit.content.test_verify import expected
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def state(size: int, container: str = "") -> list[dict[str, Any]]:
@@ -121,6 +119,24 @@ def test_a_swap_file_in_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("ansible.module_utils.ocore_undoing.SWAPS", str(tmp_path / "swaps"))
     assert "is in use" in outcome({"kind": "swapfile", "path": str(path), "step": "swap"}).kept
     assert path.exists()
+
+
+def test_swap_that_memory_cannot_take_back_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit, its file and the swap file, in the order of cleaning up: each stays, and says so."""
+    path = made(tmp_path / "swap")
+    unit = {"kind": "unit", "name": "a.swap", "step": "swap"}
+    file = file_entry(tmp_path / "a.swap", step="swap")
+    Path(file["path"]).write_text("ours\n")
+    (tmp_path / "swaps").write_text(f"Filename Type Size Used Priority\n{path} file 2044 0 -2\n")
+    monkeypatch.setattr("ansible.module_utils.ocore_undoing.SWAPS", str(tmp_path / "swaps"))
+    swapfile = {"kind": "swapfile", "path": str(path), "step": "swap"}
+    undo = undo_of(unit, file, swapfile, units={"a.swap": file["path"]})
+    undo.run, undo.present.active = refuse, ["a.swap"]
+    found = [undone(entry, undo) for entry in (unit, file, swapfile)]
+    assert [one.kept.split(": ")[1] for one in found] == [
+        "no", "its unit still runs", f"it is in use; `swapoff {path}` needs enough free memory",
+    ]  # fmt: skip
+    assert (path.exists(), Path(file["path"]).exists()) == (True, True)
 
 
 def test_verify_asks_for_the_unit() -> None:
