@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from ocore import content
+from ocore.errors import ConfigError
+from ocore.options import ProvisionOptions
 from ocore.steps import BY_NAME, CHANGING, CLEANUP, STEPS, VALIDATION
 
 if TYPE_CHECKING:
@@ -109,6 +111,25 @@ def test_a_roles_interface_is_written_once(role: str) -> None:
     assert {name: option["default"] for name, option in options.items() if "default" in option} == defaults
     assert all(name.startswith(f"{role}_") for name in options)
     assert [name for name in options if name not in readme] == []
+
+
+WAITING = [name for name in BY_NAME if f"{name}_lock_timeout" in (read(ROLES / name / "defaults" / "main.yml") or {})]
+
+
+@pytest.mark.parametrize("role", WAITING)
+def test_a_step_has_time_after_it_has_waited(role: str) -> None:
+    """For the package manager, as long as can be asked for: it must end with `package_lock` and not be stopped."""
+    longest = max(value for value in range(0, 7200, 60) if is_taken(lock_timeout=value))
+    assert BY_NAME[role].timeout >= longest + 300
+
+
+def is_taken(**option: int) -> bool:
+    """Tell whether an option may have a value."""
+    try:
+        ProvisionOptions(**option)  # type: ignore[arg-type]
+    except ConfigError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("role", sorted(BY_NAME))
