@@ -22,7 +22,8 @@ _RANGE: Final = {
     "minimum_memory_mb": (0, 2**24),
     "minimum_disk_gb": (0, 2**20),
     "lock_timeout": (0, 1200),
-    "swap_mb": (0, 2**20),
+    # More could not be written in the time of its step.
+    "swap_mb": (0, 2**16),
     "agent_interval": (10, 3600),
 }
 
@@ -66,7 +67,7 @@ class ProvisionOptions:
         minimum_disk_gb: validation refuses less free space for /var/lib/docker (GiB).
         lock_timeout: seconds to wait for apt's lock and for cloud-init, less than a step may take.
         apt_proxy: URL of an HTTP proxy for the host's package sources; empty: none.
-        swap_mb: size of a swap file (MiB); 0: none. A server that is a container gets none.
+        swap_mb: size of a swap file (MiB), at most 65536; 0: none. A server that is a container gets none.
         security: firewall, fail2ban and unattended upgrades; SSH's port in use always stays open.
         security_ports: more TCP ports to leave open with it, separated by commas.
         agent_url: address of the service, as the server reaches it, for the agent to post to; empty: no agent.

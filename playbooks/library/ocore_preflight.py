@@ -54,7 +54,9 @@ options:
     type: str
     default: ""
   swap_mb:
-    description: The size of the swap file that is asked for, in MiB; a warning tells where there will be none.
+    description:
+      - The size of the swap file that is asked for, in MiB. While it is not there, the disk needs room for it, too.
+      - A warning tells where there will be none.
     type: int
     default: 0
 """
@@ -99,12 +101,15 @@ from ansible.module_utils.ocore_marker import MARKER
 from ansible.module_utils.ocore_package_locks import busy
 from ansible.module_utils.ocore_packages import installed_packages
 from ansible.module_utils.ocore_processes import Listener, listeners
+from ansible.module_utils.ocore_system import nearest_existing
 from ansible.module_utils.ocore_text import plain
 from ansible.module_utils.ocore_versions import at_least
 
 MIB = 1024**2
 GIB = 1024**3
 MAX_MESSAGE = 400
+DOCKER_DATA = "/var/lib/docker"
+SWAP_FILE = "/var/lib/ocore/swap"
 MANAGED = "sh.ocore.managed"
 REBOOT = "/run/reboot-required"
 
@@ -160,11 +165,25 @@ def check_hardware(facts: Dict[str, Any], options: Dict[str, Any]) -> List[Findi
         message = f"The server has {memory} MB of memory and needs {minimum} MB; give it more."
         found.append(Finding("memory_low", message))
     free, minimum = (facts["disk_free_bytes"] + facts["own_disk_bytes"]) / GIB, options["minimum_disk_gb"]
-    if free < minimum:
-        disk = "The disk that holds /var/lib/docker"
-        message = f"{disk} has {free:.1f} GB free and needs {minimum} GB; free some or enlarge it."
+    swap = swap_to_come(facts, options["swap_mb"])
+    if free < minimum + swap / 1024:
+        needs = f"{minimum} GB, and {swap} MB for the swap file" if swap else f"{minimum} GB"
+        message = (
+            f"The disk that holds {DOCKER_DATA} has {free:.1f} GB free and needs {needs}; free some or enlarge it."
+        )
         found.append(Finding("disk_low", message))
     return found
+
+
+def swap_to_come(facts: Dict[str, Any], swap_mb: int) -> int:
+    """Return how many MiB of Docker's disk a swap file will take; one of another size is made anew beside it."""
+    if not swap_mb or facts.get("container"):
+        return 0
+    home = nearest_existing(str(Path(SWAP_FILE).parent))
+    if home.stat().st_dev != nearest_existing(DOCKER_DATA).stat().st_dev:
+        return 0
+    is_there = Path(SWAP_FILE).is_file() and Path(SWAP_FILE).stat().st_size == swap_mb * MIB
+    return 0 if is_there else swap_mb
 
 
 def check_owner(facts: Dict[str, Any], server_id: str) -> List[Finding]:

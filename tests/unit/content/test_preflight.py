@@ -24,6 +24,7 @@ OPTIONS: dict[str, Any] = {
     "architectures": ["amd64", "arm64"],
     "minimum_memory_mb": 900,
     "minimum_disk_gb": 10,
+    "swap_mb": 0,
 }
 FACTS: dict[str, Any] = {
     "os_id": "debian",

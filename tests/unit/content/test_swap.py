@@ -20,11 +20,14 @@ from ansible.module_utils.ocore_undoing import GONE, REMOVED, undone
 
 from ocore.capacity import estimate
 from ocore.specs import parse_specs
+from ocore.steps import BY_NAME
 from tests.unit.content.rendering import rendered
 from tests.unit.content.test_cleanup import file_entry, outcome, refuse, undo_of
 from tests.unit.content.test_look import StandIn
+from tests.unit.content.test_preflight import FACTS, GIB, OPTIONS
 from tests.unit.content.test_verify import StandIn as StandInServer
 from tests.unit.content.test_verify import expected
+from tests.unit.test_content_agrees import is_taken
 
 
 def state(size: int, container: str = "") -> list[dict[str, Any]]:
@@ -81,6 +84,46 @@ def test_validation_says_that_a_container_gets_none() -> None:
     assert "container (docker)" in warning
     assert preflight.warn_of_swap({"container": "docker"}, 0) == []
     assert preflight.warn_of_swap({"container": ""}, 512) == []
+
+
+@pytest.mark.parametrize(
+    ("swap_mb", "there", "container", "found"),
+    [
+        (0, 0, "", []),
+        (2048, 0, "", ["disk_low"]),
+        (2048, 2048, "", []),
+        # The new one is made before the old one goes.
+        (2048, 1024, "", ["disk_low"]),
+        (1024, 0, "", []),
+        (2048, 0, "docker", []),
+    ],
+)
+def test_the_disk_must_have_room_for_it(
+    swap_mb: int, there: int, container: str, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what Docker needs; one that is there already has taken its room."""
+    path = tmp_path / "swap"
+    if there:
+        path.touch()
+        os.truncate(path, there * 2**20)
+    monkeypatch.setattr(preflight, "SWAP_FILE", str(path))
+    monkeypatch.setattr(preflight, "DOCKER_DATA", str(tmp_path / "docker"))
+    facts = FACTS | {"disk_free_bytes": 11 * GIB, "container": container}
+    findings = preflight.check_hardware(facts, OPTIONS | {"swap_mb": swap_mb})
+    assert [one.code for one in findings] == found
+    assert all("10 GB, and 2048 MB for the swap file" in one.message for one in findings)
+
+
+def test_a_swap_file_on_another_disk_takes_no_room_of_dockers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc is never the disk of anything."""
+    monkeypatch.setattr(preflight, "DOCKER_DATA", "/proc")
+    assert preflight.swap_to_come({"container": ""}, 2048) == 0
+
+
+def test_the_largest_can_be_written_in_the_steps_time() -> None:
+    """Even by a slow disk of 30 MB a second."""
+    largest = max(size for size in (2**bits for bits in range(24)) if is_taken(swap_mb=size))
+    assert BY_NAME["swap"].timeout >= largest / 30
 
 
 def test_a_swap_file_holds(tmp_path: Path) -> None:
