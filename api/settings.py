@@ -238,7 +238,9 @@ class Settings(BaseSettings):
     )
     agent_interval: int = Field(30, ge=10, le=3600, description="Seconds between two heartbeats of an agent.")
     apt_proxy: str = Field("", description="HTTP proxy for the servers' package sources.")
-    swap_mb: int = Field(0, ge=0, description="Size of a swap file on each server (MiB); 0: none.")
+    swap_mb: int = Field(
+        0, ge=0, le=2**16, description="Size of a swap file on each server (MiB), at most 65536; 0: none."
+    )
     security: bool = Field(False, description="Firewall, fail2ban and unattended upgrades on each server.")
     security_ports: str = Field("", description="More TCP ports that the firewall leaves open, separated by commas.")
     allow_loopback: bool = Field(False, description="Whether a server may be this machine itself.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,15 +18,11 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 import ocore
+from api.data.tables import stamp
 
 MAX_NAME = 100
 MAX_DESCRIPTION = 1000
 MAX_SESSIONS = 50
-
-
-def _stamp(moment: datetime) -> str:
-    """Return a moment as RFC 3339 has it, in UTC and with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _plain(text: str) -> str:
@@ -58,7 +54,7 @@ def _given(value: Any) -> Any:
 
 
 Moment = Annotated[
-    datetime, PlainSerializer(_stamp), WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization")
+    datetime, PlainSerializer(stamp), WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization")
 ]
 Number = Annotated[int, WithJsonSchema({"type": "number"}, mode="serialization")]
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME})]

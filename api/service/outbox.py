@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import col, select
 
-from api.data.tables import Delivery, Webhook, now
+from api.data.tables import Delivery, Webhook, now, stamp
 from api.ids import new_id
 
 if TYPE_CHECKING:
@@ -23,9 +23,10 @@ def put(session: Session, organization: str, event: str, data: Mapping[str, Any]
     if not hooks:
         return
     moment = now()
-    stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     # What is signed is what is sent: the body is spelled once.
-    body = json.dumps({"type": event, "timestamp": stamp, "data": data}, ensure_ascii=False, separators=(",", ":"))
+    body = json.dumps(
+        {"type": event, "timestamp": stamp(moment), "data": data}, ensure_ascii=False, separators=(",", ":")
+    )
     message = f"msg_{new_id().replace('-', '')}"
     for hook in hooks:
         session.add(

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
 import ocore
-from api.data.tables import Receipt, ReceiptKey, Run, RunKind, RunState, Server, StepLog, now
+from api.data.tables import Receipt, ReceiptKey, Run, RunKind, RunState, Server, StepLog, now, stamp
 from api.ids import is_id
 from api.schemas.receipts import ReceiptKeyOut, ReceiptKeysOut, ReceiptsOut
 
@@ -116,7 +116,7 @@ def _told(run: Run) -> dict[str, Any]:
 
 
 def _stamp(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+    return stamp(moment) if moment else None
 
 
 def _newest(session: Session, server: str) -> Receipt | None:

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
 
 from api.data.database import AWAY
-from api.data.tables import Event, Run, RunState
+from api.data.tables import Event, Run, RunState, stamp
 from api.errors import Problem
 
 if TYPE_CHECKING:
@@ -82,5 +82,5 @@ def _since(parts: Parts, run: str, after: int) -> tuple[list[Event], bool]:
 
 
 def _told(event: Event) -> str:
-    data: dict[str, Any] = {"at": event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"), **event.data}
+    data: dict[str, Any] = {"at": stamp(event.at), **event.data}
     return f"id: {event.number}\nevent: {event.type}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

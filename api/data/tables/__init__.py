@@ -3,7 +3,7 @@
 from api.data.tables.access import Answer, Organization, RevokedToken
 from api.data.tables.audit import AuditEntry
 from api.data.tables.batches import Batch, BatchStop
-from api.data.tables.columns import UtcDateTime, now
+from api.data.tables.columns import UtcDateTime, now, stamp
 from api.data.tables.holding import Lead, MachineHold, Session
 from api.data.tables.receipts import Receipt, ReceiptKey
 from api.data.tables.runs import Event, Run, RunKind, RunPriority, RunState, StepLog
@@ -38,4 +38,5 @@ __all__ = [
     "UtcDateTime",
     "Webhook",
     "now",
+    "stamp",
 ]

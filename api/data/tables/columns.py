@@ -34,6 +34,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def stamp(moment: datetime) -> str:
+    """Return a moment as everything that we write has it: RFC 3339, in UTC, with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def moment(*, nullable: bool = True, index: bool = False) -> Any:
     """Declare: a moment, which may be unknown."""
     return Field(default=None, sa_column=Column(UtcDateTime(), nullable=nullable, index=index))

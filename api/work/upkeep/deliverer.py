@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from api.data.database import AWAY
-from api.data.tables import Delivery, DeliveryState, Webhook, now
+from api.data.tables import Delivery, DeliveryState, Webhook, now, stamp
 from api.logs import log
 from api.security.seal import SealBroken
 from api.service import audit
@@ -179,9 +179,8 @@ def _locked(session: Session, name: str) -> tuple[Webhook | None, Delivery | Non
 
 
 def _enter(delivery: Delivery, answered: Answered) -> None:
-    stamp = now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
     entry = {
-        "at": stamp,
+        "at": stamp(now()),
         "status": answered.status,
         "error": answered.error,
         "duration_ms": answered.milliseconds,
