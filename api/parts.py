@@ -82,8 +82,12 @@ class Parts:
 
 def keyring(settings: Settings, name: str) -> Keyring:
     """Return one of the rings."""
-    given = {ENCRYPTION: settings.encryption_keys, TOKEN: settings.token_keys, RECEIPT: settings.receipt_keys}
-    return Keyring(name, settings.home / f"{name}-keys.json", given[name])
+    return Keyring(name, settings.home / f"{name}-keys.json", getattr(settings, setting_of(name)))
+
+
+def setting_of(ring: str) -> str:
+    """Return the name of the setting that a ring may be given as."""
+    return f"{ring}_keys"
 
 
 def _create_missing(database: Database, secrets: tuple[Keyring, ...], receipt: Keyring) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import ocore
 from api.commands.opening import settings_of
 from api.errors import ArgumentError, SetupError
+from api.parts import RINGS, setting_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -26,8 +27,9 @@ def serve(arguments: Namespace, given: dict[str, Any], run: Callable[..., int]) 
         transport = ocore.Replay(Path(arguments.replay)) if arguments.replay else ocore.Replay()
     except ocore.ConfigError as error:
         raise ArgumentError(f"{error}.") from None
-    # Neither the data of a real service nor its keys, wherever the environment says that they are.
-    given |= {"database_url": "", "queue_url": "", "encryption_keys": None, "token_keys": None}
+    # Neither the data and counts of a real service nor any of its keys, wherever the environment says that they are:
+    # what a replay signs with them would be believed.
+    given |= {"database_url": "", "queue_url": "", "rate_url": ""} | dict.fromkeys(map(setting_of, RINGS))
     with tempfile.TemporaryDirectory(prefix="ocore-replay-") as folder:
         settings = settings_of(arguments, **given, home=folder)
         _mark(settings.home)

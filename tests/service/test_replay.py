@@ -14,12 +14,15 @@ import ocore
 from api import commands
 from api.commands import replaying
 from api.errors import SetupError
+from api.parts import RECEIPT, RINGS, Parts, keyring
+from api.security.keyring import Ring
 from ocore.cli import main
 from tests.service.replayed import WATCH, replayed
 from tests.service.support import wait_for
 from tests.unit.keymaker import private_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from api.settings import Settings
@@ -100,7 +103,7 @@ def test_the_watch_sees_connections_and_programs(tmp_path: Path) -> None:
     assert seen >= {"socket.connect", "subprocess.Popen"}
 
 
-def _begun(*words: str) -> int:
+def _begun(*words: str, look: Callable[[Settings], None] = lambda _: None) -> int:
     """Begin the command in this process, up to where the service would run; return what it would be over."""
     group = argparse.ArgumentParser().add_subparsers()
     commands.add(group)
@@ -111,6 +114,7 @@ def _begun(*words: str) -> int:
         assert (role, type(transport)) == ("all", ocore.Replay)
         assert settings.embedded
         homes.append(settings.home)
+        look(settings)
         (settings.home / "ocore.db").touch()
         return 0
 
@@ -146,3 +150,28 @@ def test_what_cannot_be_replayed_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(SetupError, match="--replay goes with --role all"):
         _begun("--role", "worker")
     assert main(["serve", "--replay", str(tmp_path)]) == 2
+
+
+def test_no_key_of_a_real_service_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of any ring: receipts of servers that never were are signed with a key of the replay's own."""
+    real = {name: Ring.new() for name in RINGS}
+    for name, ring in real.items():
+        monkeypatch.setenv(f"OCORE_{name.upper()}_KEYS", ring.to_json())
+    monkeypatch.setenv("OCORE_RATE_URL", "redis://192.0.2.1:6379/0")
+
+    def look(settings: Settings) -> None:
+        parts = Parts.open(settings)
+        try:
+            assert parts.signer.active != ocore.receipt_public_key(real[RECEIPT].keys[real[RECEIPT].active])
+            for name, ring in real.items():
+                assert not set(keyring(settings, name).ring().keys) & set(ring.keys), name
+            assert settings.rate_url == ""
+        finally:
+            parts.close()
+
+    assert _begun(look=look) == 0
+
+
+def test_the_commands_know_every_ring() -> None:
+    """They cannot load what names them before the service is installed."""
+    assert commands._RINGS == RINGS  # noqa: SLF001 - what the command line offers
