@@ -54,6 +54,29 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def new_token() -> str:
+    """Return a token that nobody has."""
+    return _PREFIX + secrets.token_urlsafe(32)
+
+
+def known_token(server: Server, seal: Seal) -> str | None:
+    """Return a server's token; None where there is none that opens.
+
+    Raises:
+        KeyMissing: it cannot be opened on this machine.
+
+    """
+    if server.sealed_agent_token is None:
+        return None
+    try:
+        return seal.open(server.sealed_agent_token, binding(server, AGENT_TOKEN))
+    except KeyMissing:
+        raise
+    except SealBroken:
+        _log.warning("an agent's token does not open, provisioning makes a new one", server=server.id)
+        return None
+
+
 def token_for(session: Session, server: Server, seal: Seal, *, anew: bool) -> str:
     """Return a server's token for a run; one is made where there is none, or a new one is wanted.
 
@@ -61,14 +84,10 @@ def token_for(session: Session, server: Server, seal: Seal, *, anew: bool) -> st
         KeyMissing: it cannot be opened on this machine.
 
     """
-    if server.sealed_agent_token is not None and not anew:
-        try:
-            return seal.open(server.sealed_agent_token, binding(server, AGENT_TOKEN))
-        except KeyMissing:
-            raise
-        except SealBroken:
-            _log.warning("an agent's token does not open, a new one is made", server=server.id)
-    token = _PREFIX + secrets.token_urlsafe(32)
+    known = None if anew else known_token(server, seal)
+    if known is not None:
+        return known
+    token = new_token()
     server.sealed_agent_token = seal.close(token, binding(server, AGENT_TOKEN))
     server.agent_token_hash = digest(token)
     session.add(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ocore
@@ -11,6 +12,7 @@ from api.logs import log
 from api.security.seal import KeyMissing
 from api.service import agents
 from api.service.mapping import key_missing, library_server
+from api.work.claims import holds
 from api.work.outcome import Done
 from api.work.recorder import Fenced, Occupied, Overtaken
 
@@ -35,8 +37,12 @@ def carry_out(
         server = _server(parts, claim)
         if isinstance(server, ocore.Failure):
             return Done(server)
+        recorder.hands_on(server.agent_token)
         with_what = {"recorder": recorder, "cancel": cancel, "transport": transport}
-        return _KINDS[RunKind(claim.run.kind)](parts, claim, server, with_what)
+        done = _KINDS[RunKind(claim.run.kind)](parts, claim, server, with_what)
+        return replace(done, notes=(*done.notes, *recorder.notes))
+    except Fenced:
+        return None
     except ocore.RecorderError as error:
         return _stopped(error)
     except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
@@ -57,9 +63,15 @@ def _agent_token(parts: Parts, claim: Claim) -> str | None:
     run = claim.run
     if not parts.settings.agent_url or run.kind not in _OF_THE_AGENT:
         return None
-    anew = run.kind == RunKind.PROVISION and run.force and (not run.steps or "agent" in run.steps)
+    if run.kind == RunKind.DRIFT:
+        # A look makes none. Where there is none, it compares with one of nobody's: provisioning would bring another.
+        return agents.known_token(claim.server, parts.seal) or agents.new_token()
+    anew = run.force and (not run.steps or "agent" in run.steps)
     with parts.database.write() as session:
         server = lock_server(session, claim.server.id)
+        # Another worker has the run, and may have brought its token already: ours would make that one worthless.
+        if not holds(session, claim):
+            raise Fenced
         # A run that was overtaken is about another machine; it is stopped before it gets there.
         if server is None or server.generation != run.generation:
             return None

@@ -17,7 +17,7 @@ from api.data.database import AWAY
 from api.data.locks import lock_server
 from api.data.tables import AgentStatus, Event, Run, RunKind, Server, ServerStatus, StepLog, now
 from api.logs import log
-from api.service import audit, standing
+from api.service import agents, audit, standing
 from api.service.mapping import specs_columns
 from api.work.claims import Claim, holds
 
@@ -36,6 +36,10 @@ _MESSAGE: Final = 4000
 _NOT_RUN: Final = frozenset({ocore.StepStatus.SKIPPED, ocore.StepStatus.CANCELLED})
 _VALIDATING: Final = frozenset(step.name for step in ocore.STEPS if step.validates)
 _AGENT: Final = "agent"
+_WORTHLESS: Final = (
+    "The agent was given a token that was made worthless meanwhile, so it cannot tell anything; provision the server "
+    "again, or its step agent alone."
+)
 _log = log(__name__)
 
 
@@ -67,6 +71,8 @@ class RowRecorder:
         self._reached = ""
         self._places: list[str] = []
         self._agent_before: tuple[str, datetime | None] | None = None
+        self._token_hash: str | None = None
+        self.notes: tuple[str, ...] = ()  # what the run's end has to say besides
 
     # --- what the library tells ---------------------------------------------------------------------------------------
 
@@ -134,6 +140,10 @@ class RowRecorder:
         """Tell that the run began."""
         attempt = self._claim.run.attempt
         self._event("run", {"state": "running", "message": "", "errorCode": "", "attempt": attempt})
+
+    def hands_on(self, token: str | None) -> None:
+        """Remember by what the token is known that the run brings to the agent."""
+        self._token_hash = agents.digest(token) if token else None
 
     def flush(self) -> None:
         """Write what waits."""
@@ -275,7 +285,10 @@ class RowRecorder:
             return
         if result.status not in _NOT_RUN or result.error is not None:
             well = result.status in {ocore.StepStatus.SUCCESS, ocore.StepStatus.UNCHANGED}
-            standing.step_ended(current, self._parts.settings, well=well)
+            # The host key may have been reset, or the token rotated, while the run went on with the old one in hand.
+            worthless = well and self._token_hash not in {None, current.agent_token_hash}
+            self.notes = (_WORTHLESS,) if worthless else ()
+            standing.step_ended(current, self._parts.settings, well=well and not worthless)
         elif self._agent_before is not None and current.agent_status == AgentStatus.INSTALLING:
             current.agent_status, current.agent_since = self._agent_before
 

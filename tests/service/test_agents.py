@@ -26,6 +26,7 @@ from api.work.upkeep.monitor import Monitor
 from api.work.upkeep.sweeper import tidy
 from ocore.cli import main
 from ocore.testing import ReplayTransport
+from tests.service.pausing import Pausing
 from tests.service.problems import problem
 from tests.service.support import RECORDINGS, opened, wait_for
 from tests.unit import streams
@@ -177,6 +178,36 @@ def test_a_forced_run_of_the_agent_brings_a_new_one(service: Service, made: str)
         assert handed_on(transport) == [new]
         assert (new == old) == (steps == ["docker"])
         assert beat(service, old).status_code == (204 if steps == ["docker"] else 401)
+
+
+def test_a_look_makes_no_token(service: Service, made: str) -> None:
+    """Where there is none it compares with one that nobody has, so that the agent's step is told to be due."""
+    service.call("POST", f"/api/servers/{made}/reset-host-key")
+    found = run(service, made, transport := recording("already_so"), kind="drift")
+    assert found["state"] == "succeeded"
+    [token] = handed_on(transport)
+    assert token
+    assert token.startswith("oca_")
+    assert (row(service, made).sealed_agent_token, row(service, made).agent_token_hash) == (None, None)
+    problem(beat(service, token), 401, "unauthorized")
+
+
+def test_a_token_that_ends_while_it_is_brought_is_told(service: Service) -> None:
+    """The agent is in error, and the run and the server say what to do; the next run brings another token."""
+    server = service.create()["id"]
+    transport = Pausing()
+    with service.worker(transport):
+        transport.wait()
+        assert service.call("POST", f"/api/servers/{server}/reset-host-key").status_code == 200
+        transport.go.set()
+        found = service.until(server, "active")
+    assert stands(service, server) == "error"
+    assert "a token that was made worthless meanwhile" in found["statusMessage"]
+    assert service.runs(server)[0]["message"] == found["statusMessage"]
+    run(service, server, pausing := Pausing(after=-1), steps=["agent"])
+    assert handed_on(pausing) == [token_of(service, server)]
+    assert beat(service, token_of(service, server)).status_code == 204
+    assert stands(service, server) == "connected"
 
 
 def test_a_rotated_token_is_worthless_at_once(service: Service, made: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from sqlmodel import col, select
 
 import ocore
-from api.data.tables import Event, Run, RunState, Server, StepLog
+from api.data.tables import Event, Run, RunKind, RunState, Server, StepLog
 from api.work.claims import Claim, claim
 from api.work.execute import carry_out
 from api.work.outcome import Done, finish
@@ -287,3 +288,25 @@ def test_a_new_key_overtakes_a_run_too(service: Service) -> None:
         service.call("PUT", f"/api/servers/{made['id']}", json={"sshPrivateKey": private_key("ed25519")})
         wait_for(lambda: len([one for one in service.runs(made["id"]) if one["startedAt"]]) == 2, "the next one runs")
         assert service.runs(made["id"])[1]["state"] == "cancelled"
+
+
+def test_a_worker_that_comes_back_late_makes_no_token(service: Service) -> None:
+    """A forced run makes a token for the agent; who has lost it before leaves its new holder's token as it is."""
+    service.parts = replace(
+        service.parts, settings=service.settings.model_copy(update={"agent_url": "https://ocore.example.org"})
+    )
+    made = service.create()
+    service.set_runs(made["id"], kind=RunKind.PROVISION, force=True)
+    late = claim(service.parts.database, new_owner(), service.settings)
+    assert late is not None
+    change(service, Run, lease_owner="gone", lease_until=NOW)
+    with service.parts.database.write() as session:
+        reap(session, late.id, service.settings.max_attempts, service.parts.signer)
+    with service.worker():
+        service.until(made["id"], "active")
+    before = stored(service, made["id"]).agent_token_hash
+    assert before is not None
+    transport = recording("bare")
+    assert carry_out(service.parts, late, RowRecorder(service.parts, late), threading.Event(), transport) is None
+    assert stored(service, made["id"]).agent_token_hash == before
+    assert transport.orders == []
