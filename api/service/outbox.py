@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def put(session: Session, organization: str, event: str, data: Mapping[str, Any]) -> None:
     """Put an event into the outbox of every webhook that wants it; to all of them it has the same id."""
     wanted = select(Webhook).where(col(Webhook.organization_id) == organization, col(Webhook.enabled).is_(True))
+    # One that is being deleted is waited for: a message to it would take the event's whole transaction with it.
+    wanted = wanted.order_by(col(Webhook.id)).with_for_update(read=True, key_share=True)
     hooks = [one for one in session.exec(wanted).all() if event in one.events]
     if not hooks:
         return

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 
 from api.data.database import AWAY
 from api.logs import log
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # How long a run may take to end when it was stopped, and how long its end is tried to be written.
 _END_SECONDS: Final = 60.0
+_END_TRIES: Final = 3
 _log = log(__name__)
 
 
@@ -121,6 +123,7 @@ class Worker:
 
     def _finish(self, active: Active, done: Done) -> None:
         """Write the end; a database that is away is waited for, for as long as the run is ours."""
+        refused = 0
         while active.reason != LOST:
             try:
                 kept = outcome.finish(self._parts, active.claim, active.recorder, done, active.reason)
@@ -128,6 +131,12 @@ class Worker:
                 _log.warning("the end of a run could not be written yet", error=type(error).__name__)
                 time.sleep(0.5)
                 continue
+            except IntegrityError:  # what it refers to went at the same moment: the next try finds it gone
+                refused += 1
+                if refused < _END_TRIES:
+                    continue
+                _log.exception("the end of a run could not be written")
+                return
             except Exception:  # noqa: BLE001 - it is logged; once the lease has ended, the run goes to another worker
                 _log.exception("the end of a run could not be written")
                 return

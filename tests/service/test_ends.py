@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlmodel import col, select
 
-from api.data.tables import Run, RunState, now
+from api.data.tables import Delivery, Run, RunState, now
 from api.settings import Settings
 from api.work.claims import claim
 from api.work.owner import new_owner
@@ -18,6 +18,8 @@ from api.work.upkeep.sweeper import Sweeper
 from tests.service.support import opened, recording, wait_for
 
 if TYPE_CHECKING:
+    from sqlmodel import Session
+
     from tests.service.support import Service
 
 
@@ -205,3 +207,21 @@ def test_invented_methods_make_no_series(service: Service) -> None:
     for number in range(5):
         service.client.request(f"INVENTED{number}", "/health/live")
     assert "INVENTED" not in service.client.get("/metrics").text
+
+
+def test_an_end_that_the_database_refuses_once_is_written_again(service: Service) -> None:
+    """What it refers to may go at the same moment; the run is not made again for that."""
+    refused: list[str] = []
+
+    def refer(session: Session, *_: Any) -> None:
+        ends = any(isinstance(one, Run) and one.state == RunState.SUCCEEDED for one in session.dirty)
+        if ends and not refused:
+            refused.append("once")
+            session.add(Delivery(webhook_id="gone", message_id="m", event="server.active", body="", created_at=now()))
+
+    service.parts.database.watch(refer)
+    made = service.create()["id"]
+    with service.worker():
+        service.until(made, "active")
+    assert refused
+    assert {one["attempt"] for one in service.runs(made)} == {1}

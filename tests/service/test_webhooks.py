@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pytest
 import standardwebhooks
 from sqlmodel import select
 
+import ocore
 from api.data.tables import Delivery, Server, ServerStatus, Webhook, now
 from api.errors import SetupError
 from api.parts import ENCRYPTION, Parts, keyring
@@ -541,6 +543,27 @@ def test_a_deleted_webhook_is_gone_with_what_waited(service: Service) -> None:
         assert service.call("DELETE", f"/api/webhooks/{made['id']}").status_code == 204
         sending.join()
     problem(service.call("GET", f"/api/webhooks/{made['id']}/deliveries"), 404, "not_found")
+    with service.parts.database.read() as session:
+        assert session.exec(select(Delivery)).all() == []
+
+
+def test_a_run_ends_while_a_webhook_is_deleted(service: Service) -> None:
+    """Its end waits for the deletion, and puts no message to the webhook into the outbox."""
+    made = hook(service, "https://hooks.example.org/")["id"]
+    server = service.create()["id"]
+    taken = claim(service.parts.database, new_owner(), service.settings)
+    assert taken is not None
+    recorder = RowRecorder(service.parts, taken)
+    refused = Done(ocore.Failure(ocore.ErrorCode.CONNECT_TIMEOUT, "No answer."))
+    with ThreadPoolExecutor(1) as pool:
+        with service.parts.database.write() as session:
+            session.delete(session.exec(select(Webhook).where(Webhook.id == made)).one())
+            session.flush()
+            ending = pool.submit(finish, service.parts, taken, recorder, refused, "")
+            with pytest.raises(TimeoutError):
+                ending.result(0.7)
+        assert ending.result(10)
+    assert service.runs(server)[0]["state"] == "failed"
     with service.parts.database.read() as session:
         assert session.exec(select(Delivery)).all() == []
 
