@@ -68,11 +68,11 @@ class Parts:
         if settings.embedded:
             _create_missing(database, (encryption, token), receipt)
         token.ring()
-        receipt.ring()
+        signer = Signer(receipt)
         seal = Seal(encryption)
         _check_key(database, seal, encryption)
         database.watch(changes.watch)
-        return cls(settings, database, seal, Tokens(token, settings), Signer(receipt), Bell(settings))
+        return cls(settings, database, seal, Tokens(token, settings), signer, Bell(settings))
 
     def close(self) -> None:
         """Close what was opened."""

@@ -1,4 +1,15 @@
-"""The one lock that transactions take: a server's row, always before the rows of its runs."""
+"""Locks, and the one order in which transactions take them: who keeps to it never waits in a circle.
+
+1. the organization's row, by who adds a server to it
+2. servers' rows, in the order of their ids; whoever changes a run beyond its lease has its server's row
+3. the run's row
+4. the batch's row; who cancels a batch has this lock alone
+5. what a run holds of a machine, in the order of the names
+
+A transaction may leave some out, but goes back to none. Beside them stand webhooks, in the order of their ids, and then
+their deliveries: an event has them kept from being deleted, at whatever place it is written, and who deletes, changes
+or sends has none of the locks above. A lead's row is locked alone. SQLite has one lock for all.
+"""
 
 from __future__ import annotations
 

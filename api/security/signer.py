@@ -21,7 +21,8 @@ class Signer:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
-        self._last: Ring | None = None
+        # Read at once: a process that has not signed yet has to end runs as well while the file cannot be read.
+        self._last: Ring = keyring.ring()
 
     def sign(self, kind: Literal["receipt", "statement"], value: Mapping[str, Any]) -> dict[str, Any]:
         """Return something signed."""
@@ -38,7 +39,5 @@ class Signer:
             self._last = self._keyring.ring()
         except SetupError as error:
             # A run must be able to end, also while somebody exchanges the file.
-            if self._last is None:
-                raise
             _log.error("the keys of receipts cannot be read; the last ones go on", error=str(error))
         return self._last.keys[self._last.active]

@@ -63,7 +63,6 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
         if run is None or server is None:
             return False
         sessions.give_back(session, run.id)
-        machines.let_go(session, run.id)
         close_steps(session, run.id, machines.WAITS if done.occupied else "The run ended.")
         run.isolation, run.result = done.isolation, done.result
         if done.cancelled and reason == HANDOVER:
@@ -75,6 +74,7 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
         else:
             _conclude(session, parts.settings, server, run, done, reason)
         batching.ended(session, run)
+        machines.let_go(session, run.id)  # after the batch: see locks.py
         recorder.write_last(session, run)
         # Where it was occupied, nothing was done to the server; a clean-up is told when it was tried for the last time.
         if not done.occupied and not (run.kind == RunKind.CLEANUP and run.state == RunState.QUEUED):

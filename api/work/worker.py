@@ -22,6 +22,7 @@ from api.work.upkeep.deliverer import Deliverer
 from api.work.upkeep.looks import Looks
 from api.work.upkeep.monitor import Monitor
 from api.work.upkeep.sweeper import Sweeper
+from api.work.upkeep.tidier import Tidier
 
 if TYPE_CHECKING:
     from api.parts import Parts
@@ -47,6 +48,7 @@ class Worker:
         self._sweeper = Sweeper(parts, self.owner)
         self._monitor = Monitor(parts, self.owner, transport) if parts.settings.monitor else None
         self._looks = Looks(parts, self.owner) if parts.settings.drift_interval_hours else None
+        self._tidier = Tidier(parts, self.owner)
         self._deliverer = Deliverer(parts, self.owner)
         self._consumer = parts.bell.workers(parts.settings.workers, self.answer)
 
@@ -55,6 +57,7 @@ class Worker:
         self._keeper.start()
         self._consumer.start()
         self._sweeper.start()
+        self._tidier.start()
         self._deliverer.start()
         for beside in (self._monitor, self._looks):
             if beside is not None:
@@ -70,6 +73,7 @@ class Worker:
             if beside is not None:
                 beside.stop()
         self._sweeper.stop()
+        self._tidier.stop()
         self._deliverer.stop()
         grace = self._parts.settings.grace_seconds
         if self._keeper.active:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import select
 from starlette.testclient import TestClient
 
-from api.data.tables import Organization, Run, Server
+from api.data.tables import Delivery, Organization, Run, Server, now
 from api.main import create_app
 from api.parts import Parts
 from api.security.tokens import MANAGE
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import httpx2
+    from sqlmodel import Session
 
     from api.settings import Settings
 
@@ -126,6 +127,15 @@ class Service:
 
         found: dict[str, Any] = wait_for(reached, f"{server} is {status}; it is {self.get(server)}", seconds)
         return found
+
+    def refuse(self, which: Callable[[Any], bool]) -> None:
+        """Have the database refuse each transaction that writes one of these rows: it refers to nothing."""
+
+        def watch(session: Session, *_: Any) -> None:
+            if any(which(one) for one in (*session.new, *session.dirty)):
+                session.add(Delivery(webhook_id="gone", message_id="m", event="e", body="", created_at=now()))
+
+        self.parts.database.watch(watch)
 
     @contextlib.contextmanager
     def worker(self, transport: Any = None) -> Iterator[Worker]:

@@ -23,7 +23,7 @@ from api.service import agents, standing, telling
 from api.service.mapping import AGENT_TOKEN, binding
 from api.settings import Settings
 from api.work.upkeep.monitor import Monitor
-from api.work.upkeep.sweeper import tidy
+from api.work.upkeep.tidier import tidy
 from ocore.cli import main
 from ocore.testing import ReplayTransport
 from tests.service.pausing import Pausing

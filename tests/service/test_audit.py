@@ -19,7 +19,8 @@ from api.work.outcome import Done, finish
 from api.work.owner import new_owner
 from api.work.recorder import RowRecorder
 from api.work.upkeep.monitor import Monitor
-from api.work.upkeep.sweeper import Sweeper, tidy
+from api.work.upkeep.sweeper import Sweeper
+from api.work.upkeep.tidier import tidy
 from ocore.cli import main
 from tests.service import access_table
 from tests.service.problems import problem

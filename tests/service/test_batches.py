@@ -15,7 +15,8 @@ from api.data.tables import Batch, Organization, Run, RunPriority, RunState, Ser
 from api.service import batches, batching
 from api.work.claims import claim
 from api.work.owner import new_owner
-from api.work.upkeep.sweeper import Sweeper, tidy
+from api.work.upkeep.sweeper import Sweeper
+from api.work.upkeep.tidier import tidy
 from tests.service.pausing import Pausing
 from tests.service.problems import pointers, problem
 from tests.service.support import recording, wait_for

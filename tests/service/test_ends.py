@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import col, select
 
-from api.data.tables import Delivery, Run, RunState, now
+from api.data.tables import Run, RunState, now
 from api.settings import Settings
 from api.work.claims import claim
 from api.work.owner import new_owner
@@ -18,8 +18,6 @@ from api.work.upkeep.sweeper import Sweeper
 from tests.service.support import opened, recording, wait_for
 
 if TYPE_CHECKING:
-    from sqlmodel import Session
-
     from tests.service.support import Service
 
 
@@ -211,15 +209,14 @@ def test_invented_methods_make_no_series(service: Service) -> None:
 
 def test_an_end_that_the_database_refuses_once_is_written_again(service: Service) -> None:
     """What it refers to may go at the same moment; the run is not made again for that."""
-    refused: list[str] = []
+    refused: list[Run] = []
 
-    def refer(session: Session, *_: Any) -> None:
-        ends = any(isinstance(one, Run) and one.state == RunState.SUCCEEDED for one in session.dirty)
-        if ends and not refused:
-            refused.append("once")
-            session.add(Delivery(webhook_id="gone", message_id="m", event="server.active", body="", created_at=now()))
+    def is_first_end(one: Any) -> bool:
+        first = isinstance(one, Run) and one.state == RunState.SUCCEEDED and not refused
+        refused.extend([one] if first else [])
+        return first
 
-    service.parts.database.watch(refer)
+    service.refuse(is_first_end)
     made = service.create()["id"]
     with service.worker():
         service.until(made, "active")

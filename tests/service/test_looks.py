@@ -106,6 +106,15 @@ def test_so_many_looks_wait_or_go_on_and_no_more(service: Service) -> None:
     assert {(run.kind, run.created_by) for run in looks(service)} == {("drift", BY)}
 
 
+def test_a_look_that_cannot_be_queued_holds_up_no_other(service: Service) -> None:
+    """The other servers that are due are looked at."""
+    bad, good = due(service, 2)
+    service.set(bad, drift_at=now() - timedelta(minutes=2))
+    service.refuse(lambda one: isinstance(one, Run) and one.server_id == bad)
+    step(service)
+    assert [run.server_id for run in looks(service)] == [good]
+
+
 def test_only_servers_that_are_active_and_idle_are_looked_at(service: Service) -> None:
     """Neither one that is not well, nor one of which a run waits or goes on."""
     queued, going, away = due(service, 3)

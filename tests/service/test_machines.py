@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +13,13 @@ from sqlmodel import col, select
 
 import ocore
 from api.data import machines
-from api.data.tables import MachineHold, Run, RunState, Server, now
+from api.data.locks import lock_server
+from api.data.tables import Batch, MachineHold, Run, RunState, Server, now
 from api.data.tables import Session as Slot
+from api.service import batching
 from api.work import claims
 from api.work.claims import Taken, claim
+from api.work.outcome import Done, finish
 from api.work.owner import new_owner
 from api.work.recorder import Occupied, RowRecorder
 from api.work.upkeep.sweeper import reap
@@ -106,6 +110,30 @@ def test_a_claim_that_comes_late_takes_nothing(service: Service) -> None:
     with service.parts.database.read() as session:
         assert session.exec(select(Run.state).where(col(Run.id) == run)).one() == RunState.QUEUED
         assert session.exec(select(Slot.id)).all() == [first.id]
+
+
+def test_an_end_and_a_claim_take_their_locks_in_one_order(service: Service) -> None:
+    """The batch before what is held of the machine, so that neither waits for the other in a circle."""
+    batch = Batch(organization_id=service.organization(), kind="provision", max_concurrent=2, max_failures=1)
+    with service.parts.database.write() as session:
+        session.add(batch)
+    first, second = service.create(host="192.0.2.7")["id"], service.create(host="192.0.2.8")["id"]
+    service.set_runs(first, batch_id=batch.id)
+    service.set_runs(second, batch_id=batch.id)
+    ends = taken(service)
+    assert ends.server.id == first
+    failed = Done(ocore.Failure(ocore.ErrorCode.CONNECT_TIMEOUT, "No answer."))
+    with ThreadPoolExecutor(1) as pool:
+        with service.parts.database.write() as session:
+            # A claim of the second run, whose server has turned out to lead to the same machine.
+            lock_server(session, second)
+            begins = session.exec(select(Run).where(col(Run.server_id) == second)).one()
+            assert batching.take_place(session, begins)
+            end_of_first = pool.submit(finish, service.parts, ends, RowRecorder(service.parts, ends), failed, "")
+            with pytest.raises(TimeoutError):
+                end_of_first.result(0.7)
+            assert not machines.hold(session, begins.id, [machines.at("192.0.2.7", 22)])
+        assert end_of_first.result(10)
 
 
 @pytest.mark.parametrize("other", [{"port": 2222}, {"host": "192.0.2.8"}], ids=["port", "host"])

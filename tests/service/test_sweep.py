@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,33 @@ import psycopg
 import pytest
 import redis
 from sqlalchemy import func
+from sqlalchemy.event import listen
 from sqlmodel import SQLModel, select
 
-from api.data.tables import Answer, Event, Lead, RevokedToken, Run, RunKind, RunState, Server, StepLog, now
+from api.data.tables import (
+    Answer,
+    AuditEntry,
+    Batch,
+    Delivery,
+    Event,
+    Lead,
+    RevokedToken,
+    Run,
+    RunKind,
+    RunState,
+    Server,
+    StepLog,
+    Webhook,
+    now,
+)
 from api.data.tables import Session as Slot
+from api.parts import RECEIPT, keyring
 from api.work.claims import Claim, claim
 from api.work.owner import is_dead, new_owner
 from api.work.recorder import RowRecorder
 from api.work.storages import FILE, PREFIX
-from api.work.upkeep.sweeper import Sweeper, tidy
+from api.work.upkeep.sweeper import Sweeper
+from api.work.upkeep.tidier import tidy
 from ocore.testing import ReplayTransport
 from tests.service.pausing import Pausing
 from tests.service.storages import Redis
@@ -295,6 +314,37 @@ def test_a_worker_that_cannot_keep_its_leases_stops_by_itself(
             over.set()
 
 
+def test_one_run_that_cannot_be_reaped_holds_up_nothing(service: Service) -> None:
+    """The other lost runs go back to the queue, what may start is rung for, and it is tried again at each sweep."""
+    for _ in range(3):
+        service.create()
+    lost = [lose(service, dead_owner()) for _ in range(3)]
+    wipe(service)
+    stuck = {lost[0].id}
+    service.refuse(lambda one: isinstance(one, Run) and one.id in stuck)
+    sweep(service)
+
+    def states() -> list[str]:
+        with service.parts.database.read() as session:
+            found = {run.id: run.state for run in session.exec(select(Run)).all()}
+        return [found[one.id] for one in lost]
+
+    assert states() == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED]
+    assert service.parts.bell.waiting() == 2
+    stuck.clear()
+    sweep(service)
+    assert states() == [RunState.QUEUED] * 3
+
+
+def test_a_lost_run_is_reaped_while_the_keys_of_receipts_cannot_be_read(service: Service) -> None:
+    """Also by a process that has signed nothing yet: it has read them when it began."""
+    service.create()
+    lose(service, dead_owner())
+    keyring(service.settings, RECEIPT).file.unlink()
+    sweep(service)
+    assert only(service, Run).state == RunState.QUEUED
+
+
 # --- the queue's storage ----------------------------------------------------------------------------------------------
 
 
@@ -401,8 +451,58 @@ def age(service: Service, table: type[SQLModel], column: str, by: timedelta) -> 
                 session.add(row)
 
 
-def test_the_sweeper_tidies(service: Service) -> None:
-    """Retention needs no other program: the first sweep does it."""
+def test_what_is_old_goes_in_short_transactions(service: Service) -> None:
+    """However much it is: nobody else writes to SQLite meanwhile."""
+    organization, then = service.organization(), now() - timedelta(days=800)
+    mine: dict[str, Any] = {"organization_id": organization}
+    with service.parts.database.write() as session:
+        for number in range(1100):
+            name = str(number)
+            session.add(Answer(key=name, fingerprint="", status=201, created_at=then, **mine))
+            session.add(Batch(kind="drift", max_concurrent=1, created_at=then, **mine))
+            session.add(
+                AuditEntry(at=then, actor_kind="token", actor="x", action="x", object_kind="x", object_id=name, **mine)
+            )
+            session.add(RevokedToken(id=name, expires_at=then))
+        hook = Webhook(url="", sealed_secret=b"", **mine)
+        session.add(hook)
+        session.flush()
+        for name in map(str, range(1100)):
+            session.add(Delivery(webhook_id=hook.id, message_id=name, event="x", body="", created_at=then))
+    gone: list[int] = []
+    listen(
+        service.parts.database.engine,
+        "after_cursor_execute",
+        lambda _, cursor, statement, *__: gone.append(cursor.rowcount) if statement.startswith("DELETE") else None,
+    )
+    tidy(service.parts)
+    assert [count(service, table) for table in (Answer, Batch, AuditEntry, RevokedToken, Delivery)] == [0] * 5
+    assert sum(gone) >= 5 * 1100
+    assert max(gone) <= 500
+
+
+@pytest.mark.parametrize("storage", ["postgres"])
+def test_what_is_lost_does_not_wait_for_what_is_old(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a row that is to go cannot, a lost ring is rung again."""
+    with service.parts.database.write() as session:
+        session.add(RevokedToken(id="old", expires_at=now() - PAST))
+    with ExitStack() as stack:
+        held = stack.enter_context(ExitStack())
+        session = held.enter_context(service.parts.database.write())
+        session.exec(select(RevokedToken).with_for_update()).one()
+        stack.enter_context(service.worker())
+        time.sleep(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(service.parts.bell, "ring", lambda: None)
+            made = service.create()
+        service.until(made["id"], "active", 5)
+        assert count(service, RevokedToken) == 1
+        held.close()
+        wait_for(lambda: count(service, RevokedToken) == 0, "it is gone")
+
+
+def test_a_worker_tidies(service: Service) -> None:
+    """Retention needs no other program: it is done when a worker begins."""
     with service.parts.database.write() as session:
         session.add(RevokedToken(id="old", expires_at=now() - PAST))
     with service.worker(recording("bare")):

@@ -30,7 +30,7 @@ from api.work.posting import signature
 from api.work.recorder import RowRecorder
 from api.work.upkeep import due
 from api.work.upkeep.deliverer import Deliverer
-from api.work.upkeep.sweeper import tidy
+from api.work.upkeep.tidier import tidy
 from ocore.cli import main
 from tests.service.problems import pointers, problem
 from tests.service.receivers import DRIP, FLOOD, HANG_UP, SILENCE, certificate, receiving, wait_until_due

@@ -44,4 +44,4 @@ class Answer(SQLModel, table=True):
     fingerprint: str
     status: int
     body: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON(), nullable=False))
-    created_at: datetime = made()
+    created_at: datetime = made(index=True)

@@ -44,9 +44,9 @@ def moment(*, nullable: bool = True, index: bool = False) -> Any:
     return Field(default=None, sa_column=Column(UtcDateTime(), nullable=nullable, index=index))
 
 
-def made() -> Any:
+def made(*, index: bool = False) -> Any:
     """Declare: the moment at which the row was made."""
-    return Field(default_factory=now, sa_column=Column(UtcDateTime(), nullable=False))
+    return Field(default_factory=now, sa_column=Column(UtcDateTime(), nullable=False, index=index))
 
 
 def long_text(default: str = "") -> Any:

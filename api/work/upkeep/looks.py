@@ -13,7 +13,7 @@ from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunPriority, RunState, Server, ServerStatus, now
 from api.service.queueing import enqueue, running, waiting
 from api.work.upkeep.lead import leads
-from api.work.upkeep.loop import Loop
+from api.work.upkeep.loop import Loop, apart
 
 if TYPE_CHECKING:
     from sqlmodel import Session
@@ -55,10 +55,12 @@ class Looks:
         """Give servers that have none the moment of their next look, and queue those that are due."""
         if not leads(self._parts.database, _LEAD, self._owner, self._parts.settings.sweep_seconds * 5):
             return
-        self._plan()
-        queued = [name for name in self._due() if self._queue(name)]
-        for _ in queued:
-            self._parts.bell.ring()
+        with apart("plan looks"):
+            self._plan()
+        for name in self._due():
+            with apart("queue a look", server=name):
+                if self._queue(name):
+                    self._parts.bell.ring()
 
     def _plan(self) -> None:
         moment = now()

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from api.data.database import AWAY
 from api.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _log = log(__name__)
+
+
+@contextmanager
+def apart(what: str, **about: str) -> Iterator[None]:
+    """Let what fails in here be logged, and nothing else of the step be held up by it, now and at every step."""
+    try:
+        yield
+    except AWAY as error:
+        _log.warning("the database does not answer", what=what, error=type(error).__name__, **about)
+    except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the rest goes on
+        _log.exception("a part of a step failed", what=what, **about)
 
 
 class Loop:

@@ -13,6 +13,7 @@ from api.data.tables import Run, RunKind, RunState, now
 from api.logs import log
 from api.service import receipts
 from api.service.queueing import end
+from api.work.upkeep.loop import apart
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,11 +34,8 @@ def end_overdue(parts: Parts) -> None:
     with parts.database.read() as session:
         found = [run.id for run in session.exec(_overdue(before)).all()]
     for name in found:
-        try:
-            with parts.database.write() as session:
-                _let_go(session, name, before, parts.signer)
-        except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the others are let go
-            _log.exception("a removal that is overdue could not be ended", run=name)
+        with apart("end an overdue removal", run=name), parts.database.write() as session:
+            _let_go(session, name, before, parts.signer)
 
 
 def _overdue(before: datetime) -> SelectOfScalar[Run]:

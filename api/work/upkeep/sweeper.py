@@ -1,34 +1,19 @@
-"""Finds what fell down: runs whose worker is lost, rings that nobody heard, and rows that are too old to keep."""
+"""Finds what fell down: runs whose worker is lost, and rings that nobody heard."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import and_, delete, or_
+from sqlalchemy import and_, or_
 from sqlmodel import col, select
 
 import ocore
 from api.data import machines
 from api.data.database import clock
 from api.data.locks import lock_server
-from api.data.tables import (
-    Answer,
-    AuditEntry,
-    Batch,
-    BatchStop,
-    Delivery,
-    Event,
-    RevokedToken,
-    Run,
-    RunKind,
-    RunState,
-    Sample,
-    Server,
-    now,
-)
+from api.data.tables import Batch, BatchStop, Run, RunKind, RunState, Server
 from api.errors import Problem
 from api.logs import log
 from api.service import batches, batching, receipts
@@ -39,22 +24,16 @@ from api.work.claims import candidates
 from api.work.outcome import close_steps, failed, give_up
 from api.work.owner import is_dead
 from api.work.upkeep.lead import leads
-from api.work.upkeep.loop import Loop
+from api.work.upkeep.loop import Loop, apart
 from api.work.upkeep.overdue import end_overdue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy import Delete
     from sqlmodel import Session
-    from sqlmodel.sql.expression import SelectOfScalar
 
     from api.parts import Parts
     from api.security.signer import Signer
 
 _LEAD: Final = "sweeper"
-_TIDY_SECONDS: Final = 600.0
-_PORTION: Final = 20
 # So many sweeps after a start removals are ended that have waited for too long: the workers were away as well, and what
 # may start is theirs first.
 _CHANCE: Final = 20
@@ -69,7 +48,6 @@ class Sweeper:
         self._parts = parts
         self._owner = owner
         self._began = time.monotonic()
-        self._tidied = 0.0
         self._loop = Loop("sweeper", self.sweep, parts.settings.sweep_seconds)
 
     def start(self) -> None:
@@ -84,13 +62,13 @@ class Sweeper:
         """Look once."""
         settings = self._parts.settings
         if leads(self._parts.database, _LEAD, self._owner, settings.sweep_seconds * 5):
-            self._reap()
-            self._end_batches()
+            with apart("reap"):
+                self._reap()
+            with apart("end batches"):
+                self._end_batches()
             if time.monotonic() - self._began > settings.sweep_seconds * _CHANCE:
-                end_overdue(self._parts)
-            if time.monotonic() - self._tidied > _TIDY_SECONDS or not self._tidied:
-                self._tidied = time.monotonic()
-                tidy(self._parts)
+                with apart("end overdue removals"):
+                    end_overdue(self._parts)
         self._ring()
 
     def _reap(self) -> None:
@@ -103,7 +81,7 @@ class Sweeper:
                 if run.lease_until is None or run.lease_until < moment or is_dead(run.lease_owner)
             ]
         for name in lost:
-            with self._parts.database.write() as session:
+            with apart("reap", run=name), self._parts.database.write() as session:
                 reap(session, name, self._parts.settings.max_attempts, self._parts.signer)
 
     def _end_batches(self) -> None:
@@ -119,7 +97,7 @@ class Sweeper:
             found = session.exec(query.where(col(Batch.stopped) != BatchStop.NOT, or_(waits, and_(*going)))).all()
         for name, organization in found:
             # A server may be gone by now, with its run.
-            with suppress(Problem), self._parts.database.write() as session:
+            with apart("end batches", run=name), suppress(Problem), self._parts.database.write() as session:
                 batches.end_run(Scope(session, organization), name)
 
     def _ring(self) -> None:
@@ -147,13 +125,13 @@ def reap(session: Session, name: str, most: int, signer: Signer) -> None:
     if run.lease_until is not None and run.lease_until >= clock(session) and not is_dead(run.lease_owner):
         return  # it was only slow
     sessions.give_back(session, run.id)
-    machines.let_go(session, run.id)
     close_steps(session, run.id, "Interrupted: its worker was lost.")
     if run.attempt < most:
         give_up(session, server, run, _LOST, counts=True)
     else:
         _fail(session, server, run)
     batching.ended(session, run)
+    machines.let_go(session, run.id)  # after the batch: see locks.py
     _log.warning("a run lost its worker", run=run.id, server=server.id, attempt=run.attempt, state=run.state)
     receipts.write(session, signer, server, run, None)
     session.add(run)
@@ -172,43 +150,3 @@ def _fail(session: Session, server: Server, run: Run) -> None:
     session.flush()
     if server.generation == run.generation and run.kind not in {RunKind.DRIFT, RunKind.CLEANUP}:
         failed(server, run, failure)
-
-
-def tidy(parts: Parts) -> None:
-    """Delete what is older than the settings want it kept."""
-    settings = parts.settings
-    moment = now()
-    ended = select(Run.id).where(col(Run.finished_at).is_not(None))
-    old_events = moment - timedelta(days=settings.events_days)
-    old_logs = moment - timedelta(days=settings.logs_days)
-    old_answers = moment - timedelta(hours=settings.idempotency_hours)
-    in_batch = select(col(Run.batch_id)).where(col(Run.batch_id).is_not(None))
-    # A run takes its events and its log with it.
-    aged = select(Run.id).where(col(Run.finished_at) < old_logs)
-    _in_portions(parts, aged, lambda runs: delete(Run).where(col(Run.id).in_(runs)))
-    for what in (
-        delete(Answer).where(col(Answer.created_at) < old_answers),
-        delete(Batch).where(col(Batch.created_at) < old_logs, col(Batch.id).not_in(in_batch)),
-        delete(AuditEntry).where(col(AuditEntry.at) < moment - timedelta(days=settings.audit_days)),
-        delete(Delivery).where(col(Delivery.created_at) < moment - timedelta(days=settings.deliveries_days)),
-        delete(RevokedToken).where(col(RevokedToken.expires_at) < moment),
-    ):
-        with parts.database.write() as session:
-            session.execute(what)
-    old = int((moment - timedelta(days=settings.metrics_days)).timestamp())
-    told = select(col(Sample.server_id)).where(col(Sample.second) < old).distinct()
-    _in_portions(
-        parts, told, lambda names: delete(Sample).where(col(Sample.server_id).in_(names), col(Sample.second) < old)
-    )
-    emptied = select(col(Event.run_id)).where(col(Event.at) < old_events, col(Event.run_id).in_(ended)).distinct()
-    _in_portions(parts, emptied, lambda runs: delete(Event).where(col(Event.run_id).in_(runs)))
-
-
-def _in_portions(parts: Parts, which: SelectOfScalar[str], what: Callable[[list[str]], Delete]) -> None:
-    """Delete what belongs to many runs or servers, in short transactions: nobody else writes to SQLite meanwhile."""
-    while True:
-        with parts.database.write() as session:
-            names = list(session.exec(which.limit(_PORTION)).all())
-            if not names:
-                return
-            session.execute(what(names))
