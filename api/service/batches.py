@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy.orm import defer
 from sqlmodel import col
 
-from api.data.tables import Batch, BatchStop, Run, RunKind, RunState, now
+from api.data.tables import Batch, BatchStop, Run, RunKind, RunState
 from api.errors import Problem
 from api.ids import is_id
 from api.schemas.batches import MAX_SERVERS, BatchFailureOut, BatchOut, CountsOut, RefusedOut
@@ -86,7 +86,7 @@ def cancel(scope: Scope, name: str) -> Batch:
     batch = find(scope, name, lock=True)
     if batch.stopped == BatchStop.CANCELLED or not any(run.state in _ACTIVE for run in _runs(scope, batch)):
         raise Problem("batch_ended")
-    batch.stopped, batch.stopped_at = BatchStop.CANCELLED, now()
+    batch.stopped = BatchStop.CANCELLED
     scope.session.add(batch)
     scope.note("batch.cancel", Thing("batch", batch.id, batch.kind))
     return batch

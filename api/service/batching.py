@@ -8,7 +8,7 @@ from sqlalchemy import func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from api.data.tables import Batch, BatchStop, Run, RunState, now
+from api.data.tables import Batch, BatchStop, Run, RunState
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -49,7 +49,7 @@ def ended(session: Session, run: Run) -> None:
     session.add(run)
     session.flush()
     if _count(session, batch, RunState.FAILED) >= batch.max_failures:
-        batch.stopped, batch.stopped_at = BatchStop.FAILURES, now()
+        batch.stopped = BatchStop.FAILURES
         session.add(batch)
 
 

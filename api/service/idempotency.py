@@ -65,12 +65,12 @@ def answered(scope: Scope, seal: Seal, key: str, body: bytes) -> dict[str, Any] 
     return _opened(scope, seal, found)
 
 
-def reserve(scope: Scope, key: str, fingerprint: str, status: int) -> Answer:
+def reserve(scope: Scope, key: str, fingerprint: str) -> Answer:
     """Take a key before anything is done, and return where the answer goes.
 
     Who comes at the same time waits here until we end, and then finds our answer; if we fail, the key is free again.
     """
-    row = Answer(organization_id=scope.organization, key=key, fingerprint=fingerprint, status=status)
+    row = Answer(organization_id=scope.organization, key=key, fingerprint=fingerprint)
     scope.session.add(row)
     scope.session.flush()
     return row

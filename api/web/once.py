@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from api.service.scope import Scope
 
 _Body = TypeVar("_Body", bound=BaseModel)
-_OK = 200
 
 
 class _Once:
@@ -67,8 +66,7 @@ class _Once:
         known = idempotency.answered(scope, seal, key, same)
         if known is not None:
             return model.model_validate(known), True
-        status = getattr(self._request.scope["route"], "status_code", None) or _OK
-        answer = idempotency.reserve(scope, key, seal.fingerprint(same), status)
+        answer = idempotency.reserve(scope, key, seal.fingerprint(same))
         made = use(scope)
         idempotency.keep(scope, seal, answer, made.model_dump(mode="json"))
         return made, False

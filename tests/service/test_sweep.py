@@ -458,7 +458,7 @@ def test_what_is_old_goes_in_short_transactions(service: Service) -> None:
     with service.parts.database.write() as session:
         for number in range(1100):
             name = str(number)
-            session.add(Answer(key=name, fingerprint="", status=201, created_at=then, **mine))
+            session.add(Answer(key=name, fingerprint="", created_at=then, **mine))
             session.add(Batch(kind="drift", max_concurrent=1, created_at=then, **mine))
             session.add(
                 AuditEntry(at=then, actor_kind="token", actor="x", action="x", object_kind="x", object_id=name, **mine)

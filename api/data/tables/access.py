@@ -42,6 +42,5 @@ class Answer(SQLModel, table=True):
     organization_id: str = belongs_to("organization", primary=True)
     key: str = Field(primary_key=True)
     fingerprint: str
-    status: int
     body: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON(), nullable=False))
     created_at: datetime = made(index=True)

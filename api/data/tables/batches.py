@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import JSON
 from sqlmodel import Column, Field, SQLModel
 
-from api.data.tables.columns import belongs_to, made, moment
+from api.data.tables.columns import belongs_to, made
 from api.ids import new_id
 
 
@@ -39,4 +39,3 @@ class Batch(SQLModel, table=True):
     stopped: str = BatchStop.NOT
     created_by: str = ""
     created_at: datetime = made()
-    stopped_at: datetime | None = moment()
