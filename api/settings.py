@@ -194,7 +194,7 @@ class Settings(BaseSettings):
         description="Seconds from a failed delivery to the next attempt, one after the other.",
     )
     webhook_waiting: int = Field(
-        10000, ge=1, description="Messages that may wait for one webhook; where there are more, the oldest fail."
+        1000, ge=1, description="Messages that may wait for one webhook; where there are more, the oldest fail."
     )
     webhook_disable_days: float = Field(
         5, gt=0, description="Days without a single successful delivery after which a webhook is disabled."

@@ -92,7 +92,7 @@ def debug_bundle(
             says by its digest which site's they are.
 
     """
-    made_with = dict(run.basis or basis(options))
+    made_with = {"site": ""} | dict(run.basis or basis(options))
     site = (options or ProvisionOptions()).site if KINDS[run.kind][0] == siteplay.NAME else None
     reaching = inventory.reaching(server, "known_hosts" if server.host_key else None)
     variables = redacted(made_with["variables"]) | {"runtime_server_id": server.id} | _own_secrets(run, made_with)

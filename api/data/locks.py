@@ -3,7 +3,8 @@
 1. the organization's row, by who adds a server to it
 2. servers' rows, in the order of their ids; whoever changes a run beyond its lease has its server's row
 3. the run's row
-4. the batch's row; who cancels a batch has this lock alone
+4. the batch's row; who cancels a batch has this lock alone. Who claims a run has it before the run's: no circle, since
+   the server's row is locked before both
 5. what a run holds of a machine, in the order of the names
 
 A transaction may leave some out, but goes back to none. Beside them stand webhooks, in the order of their ids, and then

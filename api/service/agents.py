@@ -134,6 +134,10 @@ class Heard:
         if len(self._known) > _HEARD:
             self._known.pop(next(iter(self._known)))
 
+    def forget(self, token: str) -> None:
+        """Forget a token that is worthless."""
+        self._known.pop(digest(token), None)
+
     def has(self, token: str) -> bool:
         """Tell whether a token is remembered; it may be worthless by now."""
         return digest(token) in self._known

@@ -15,6 +15,8 @@ from api.data.tables import Organization, Run, RunPriority, RunState, Server
 from api.errors import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from api.service.scope import Scope
     from api.settings import Settings
 
@@ -32,11 +34,12 @@ def check_servers(scope: Scope, settings: Settings) -> None:
         raise Problem("quota_exceeded", f"The organization may have {most} servers, those that are being removed too.")
 
 
-def check_runs(scope: Scope, settings: Settings, wanted: int = 1) -> None:
-    """Raise `quota_exceeded` where not so many more runs of an organization may wait.
+def check_runs(scope: Scope, settings: Settings, servers: Sequence[str]) -> None:
+    """Raise `quota_exceeded` where no more runs of an organization may wait, one for each of these servers.
 
-    Looks that nobody asked for do not count. Nobody waits here for others, who may hold servers that we want: requests
-    of one moment may go over it by their number.
+    A server has one that waits at most: where there is one, another takes its place, or none is queued. Looks that
+    nobody asked for do not count. Nobody waits here for others, who may hold servers that we want: requests of one
+    moment may go over it by their number.
     """
     own = scope.session.exec(select(Organization.quota_runs).where(col(Organization.id) == scope.organization)).one()
     most = settings.quota_runs if own is None else own
@@ -44,6 +47,7 @@ def check_runs(scope: Scope, settings: Settings, wanted: int = 1) -> None:
     asked = (*ours, col(Run.priority) == RunPriority.ASKED)
     if not most:
         return
-    waiting = scope.session.exec(select(func.count()).select_from(Run).where(*asked)).one()
-    if waiting + wanted > most:
+    others = col(Run.server_id).not_in(servers)
+    waiting = scope.session.exec(select(func.count()).select_from(Run).where(*asked, others)).one()
+    if waiting + len(servers) > most:
         raise Problem("quota_exceeded", f"{most} runs of the organization may wait at one time; {waiting} do.")

@@ -70,7 +70,8 @@ def write(session: Session, signer: Signer, server: Server, run: Run, evidence: 
 def _made_with(run: Run) -> dict[str, Any]:
     """Return what an attempt was made with, which it was told when it began."""
     known = ocore.tools()
-    return {name: run.basis[name] for name in known} if run.basis else known
+    # A run of an earlier release knows less of it.
+    return known | {name: run.basis[name] for name in known if run.basis and name in run.basis}
 
 
 def remember(session: Session, key: str) -> None:

@@ -35,7 +35,7 @@ def create(settings: Settings, scope: Scope, name: str, body: RunCreate, by: str
     if server.status == ServerStatus.PENDING and running(scope.session, server) is not None:
         raise Problem("busy", "The run before this one is still ending.")
     if batch is None:
-        quotas.check_runs(scope, settings)
+        quotas.check_runs(scope, settings, [server.id])
     kind = RunKind(body.kind)
     run = enqueue(scope.session, server, kind, by, force=body.force, steps=body.steps, batch=batch)
     # Of a batch it is the batch's own entry that says how its servers were chosen.

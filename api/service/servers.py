@@ -29,7 +29,6 @@ def create(parts: Parts, scope: Scope, body: ServerCreate, by: str) -> Server:
     key, password = body.ssh_private_key, body.ssh_password
     credentials.check(body.auth_method, key=key is not None, password=password is not None, given_key=key is not None)
     quotas.check_servers(scope, parts.settings)
-    quotas.check_runs(scope, parts.settings)
     _check_free(scope, None, name=body.name, host=body.host, port=body.port)
     server = Server(
         organization_id=scope.organization,
@@ -43,6 +42,7 @@ def create(parts: Parts, scope: Scope, body: ServerCreate, by: str) -> Server:
         proxy_type=body.proxy_type or parts.settings.proxy,
         status_message="Waiting for a worker.",
     )
+    quotas.check_runs(scope, parts.settings, [server.id])
     credentials.store(server, parts.seal, key=key, password=password)
     scope.session.add(server)
     scope.session.flush()
@@ -73,6 +73,9 @@ def update(
     reconnects = _reconnects(server, new)
     other_proxy = new.get("proxy_type", server.proxy_type) != server.proxy_type
     before = {field: getattr(server, field, None) for field in new}
+    changed = changes(before, new)
+    if not changed:
+        return server
     _take(parts, server, new, host, port)
     if reconnects:
         _connect_anew(parts, scope, server, by)
@@ -80,7 +83,7 @@ def update(
         _bring_up_to_date(scope, server, by)
     server.updated_at = now()
     scope.session.add(server)
-    scope.note("server.update", server_thing(server), changes(before, new))
+    scope.note("server.update", server_thing(server), changed)
     return server
 
 
@@ -169,7 +172,7 @@ def retry(parts: Parts, scope: Scope, name: str, by: str) -> str:
         raise Problem("not_failed", f"The server is {server.status}, so there is nothing to retry.")
     if server.status == ServerStatus.PENDING and waiting(scope.session, server) is not None:
         return "The server is already waiting for a worker."
-    quotas.check_runs(scope, parts.settings)
+    quotas.check_runs(scope, parts.settings, [server.id])
     _set_status(server, ServerStatus.PENDING, "Waiting for a worker.")
     scope.session.add(server)
     enqueue(scope.session, server, first_kind(server, parts.settings), by)

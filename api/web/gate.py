@@ -179,6 +179,10 @@ class Gate:
             found = await run_in_threadpool(self._sender, token)
         except AWAY:
             raise unavailable() from None
+        except Problem as problem:
+            if problem.code == "unauthorized":  # it may have been good before
+                self._heard.forget(token)
+            raise
         self._heard.add(token)
         return found
 

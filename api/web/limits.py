@@ -102,7 +102,7 @@ class Limits:
 
 
 def _shared(url: str) -> SlidingWindowCounterRateLimiter | None:
-    if not url.startswith(("redis://", "rediss://")):
+    if not url.startswith(("redis://", "rediss://", "unix://")):
         return None
     patience: dict[str, Any] = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE}
     pool = redis.ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **patience)

@@ -67,6 +67,9 @@ class _Standing(Collector):
         """Count, and yield the figures; whoever asks within a second gets the same, since anybody may ask."""
         with self._lock:
             if time.monotonic() > self._until:
+                # First: where the database does not answer, the others are not to wait for that one by one.
+                self._until = time.monotonic() + _FRESH_SECONDS
+                self._figures = []
                 self._figures = self._counted()
                 self._until = time.monotonic() + _FRESH_SECONDS
             figures = self._figures

@@ -65,19 +65,21 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
         sessions.give_back(session, run.id)
         close_steps(session, run.id, machines.WAITS if done.occupied else "The run ended.")
         run.isolation, run.result = done.isolation, done.result
+        put_off = False
         if done.cancelled and reason == HANDOVER:
             give_up(session, server, run, "Handed over: its worker was stopped.", counts=False)
         elif done.occupied:
             give_up(session, server, run, machines.WAITS, counts=False)
         elif _is_worth_another_try(run, done, parts.settings):
+            put_off = True
             _put_off(server, run, done)
         else:
             _conclude(session, parts.settings, server, run, done, reason)
         batching.ended(session, run)
         machines.let_go(session, run.id)  # after the batch: see locks.py
         recorder.write_last(session, run)
-        # Where it was occupied, nothing was done to the server; a clean-up is told when it was tried for the last time.
-        if not done.occupied and not (run.kind == RunKind.CLEANUP and run.state == RunState.QUEUED):
+        # Where it was occupied, nothing was done to the server; what was put off is told when it was tried last.
+        if not done.occupied and not put_off:
             receipts.write(session, parts.signer, server, run, done.evidence)
         session.add(run)
         session.add(server)

@@ -183,7 +183,12 @@ def swap_to_come(facts: Dict[str, Any], swap_mb: int) -> int:
     if home.stat().st_dev != nearest_existing(DOCKER_DATA).stat().st_dev:
         return 0
     is_there = Path(SWAP_FILE).is_file() and Path(SWAP_FILE).stat().st_size == swap_mb * MIB
-    return 0 if is_there else swap_mb
+    return 0 if is_there else max(0, swap_mb - begun(Path(f"{SWAP_FILE}.ocore-part")))
+
+
+def begun(draft: Path) -> int:
+    """Return how many MiB a run that was killed has left of a swap file; the next one writes over it."""
+    return draft.stat().st_blocks * 512 // MIB if draft.is_file() else 0
 
 
 def check_owner(facts: Dict[str, Any], server_id: str) -> List[Finding]:

@@ -141,6 +141,17 @@ def test_a_clean_up_is_tried_again_until_its_deadline(service: Service, settings
             wait_for(lambda: later.call("GET", f"/api/servers/{made}").status_code == 404, "it is gone")
 
 
+def test_a_removal_that_waits_for_a_worker_only_is_not_given_up(service: Service) -> None:
+    """However late one comes: a server that is let go without a clean-up keeps all that was put on it."""
+    made = service.create()["id"]
+    service.set_runs(made, state=RunState.SUCCEEDED, finished_at=now())
+    service.set(made, status="active", touched=True)
+    service.call("DELETE", f"/api/servers/{made}")
+    _age(service, made, service.settings.cleanup_timeout * 100)
+    end_overdue(service.parts)
+    assert service.get(made)["status"] == "removing"
+
+
 @pytest.mark.parametrize("tried", [False, True], ids=["never begun", "tried before"])
 def test_a_removal_that_waits_ends_at_its_deadline(service: Service, *, tried: bool) -> None:
     """Somebody else's run may be on its machine for as long as it likes: the server is gone, with its secrets."""
@@ -173,7 +184,8 @@ def test_a_worker_ends_removals_that_wait_for_too_long(service: Service) -> None
     service.set_runs(made, state=RunState.SUCCEEDED, finished_at=now())
     service.set(made, status="active", touched=True)
     service.create("two", host="192.0.2.7")
-    assert claim(service.parts.database, new_owner(), service.settings) is not None
+    for_long = service.settings.model_copy(update={"lease_seconds": 3600})
+    assert claim(service.parts.database, new_owner(), for_long) is not None
     service.call("DELETE", f"/api/servers/{made}")
     _age(service, made, service.settings.cleanup_timeout + 1)
     sweeper = Sweeper(service.parts, new_owner())

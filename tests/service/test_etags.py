@@ -53,6 +53,17 @@ def test_a_change_of_something_else_is_refused_afterwards(service: Service, chan
     assert _put(service, server, now_is, description="mended").status_code == 200
 
 
+def test_what_is_said_again_is_no_change(service: Service) -> None:
+    """Not for others, nor for the server's own time, nor for the audit log."""
+    server = service.create(description="x")["id"]
+    tag, before = _tag(service, server), service.get(server)
+    for body in ({}, {"description": "x", "port": 22}):
+        assert service.call("PUT", f"/api/servers/{server}", json=body).status_code == 200
+    assert (service.get(server), _tag(service, server)) == (before, tag)
+    actions = [one["action"] for one in service.call("GET", "/api/audit").json()["entries"]]
+    assert "server.update" not in actions
+
+
 def test_what_was_read_may_be_removed(service: Service) -> None:
     """And a removal that is asked for again is answered alike."""
     server = service.create()["id"]

@@ -14,7 +14,7 @@ import ocore
 from api.data.tables import Receipt, Run, RunState, now
 from api.parts import RECEIPT, keyring
 from api.work.claims import claim
-from api.work.outcome import Done, finish
+from api.work.outcome import HANDOVER, Done, finish
 from api.work.owner import new_owner
 from api.work.recorder import RowRecorder
 from api.work.upkeep.sweeper import Sweeper
@@ -120,11 +120,22 @@ def test_a_clean_up_has_a_receipt_for_its_last_try_only(service: Service) -> Non
     assert outcomes(receipts(service, made)) == [("provision", "succeeded"), ("cleanup", "succeeded")]
 
 
-def _try_to_clean_up(service: Service, server: str, done: Done) -> None:
+def test_a_clean_up_that_is_handed_over_has_a_receipt(service: Service) -> None:
+    """Its worker was stopped in the middle of it: something may have been done."""
+    made = service.create()["id"]
+    end(service)
+    service.set(made, touched=True)
+    service.call("DELETE", f"/api/servers/{made}")
+    stopped = Done(ocore.Failure(ocore.ErrorCode.CANCELLED, "Stopped."))
+    _try_to_clean_up(service, made, stopped, HANDOVER)
+    assert outcomes(receipts(service, made)) == [("provision", "succeeded"), ("cleanup", "interrupted")]
+
+
+def _try_to_clean_up(service: Service, server: str, done: Done, reason: str = "") -> None:
     service.set_runs(server, start_after=None)
     taken = claim(service.parts.database, new_owner(), service.settings)
     assert taken is not None
-    assert finish(service.parts, taken, RowRecorder(service.parts, taken), done, "")
+    assert finish(service.parts, taken, RowRecorder(service.parts, taken), done, reason)
 
 
 def test_pages_of_receipts_are_one_document(service: Service) -> None:

@@ -333,6 +333,19 @@ def test_nobody_s_messages_wait_for_a_thousand_of_somebody_else_s(service: Servi
     assert [letter.organization for letter in more] == [service.organization()] * 4
 
 
+def test_two_dead_webhooks_do_not_keep_their_owner_s_third_one_waiting(service: Service) -> None:
+    """The place that becomes free is for whom nothing is on its way, however old the others' messages are."""
+    dead = [hook(service, HOOK)["id"] for _ in range(2)]
+    for webhook in dead:
+        waiting(service, webhook, 20)
+    letters = Deliverer(service.parts, OWNER)._take()  # noqa: SLF001 - what would be sent
+    assert [letter.webhook for letter in letters].count(dead[0]) == 4
+    third = hook(service, HOOK)["id"]
+    waiting(service, third, 2)
+    [next_one] = Deliverer(service.parts, OWNER)._take(letters[:-1])  # noqa: SLF001 - what would be sent
+    assert next_one.webhook == third
+
+
 def test_what_waits_for_a_webhook_is_bounded(service: Service) -> None:
     """The oldest fail where there are more, and can be replayed."""
     made = hook(service, HOOK)

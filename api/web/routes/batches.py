@@ -51,7 +51,7 @@ def list_batches(
 
     def use(scope: Scope) -> list[BatchOut]:
         found = batches.listed(scope, limit=limit + 1, before=str(cursor) if cursor else None)
-        return [batches.shown(scope, one) for one in found]
+        return batches.all_shown(scope, found)
 
     return BatchList(batches=page(reading(parts.database, caller, use), limit, request, response))
 

@@ -83,9 +83,7 @@ class Deliverer:
                     delivery.next_at = moment + timedelta(seconds=self._hold)
                     taken.append(letter)
                 else:
-                    unsent = Answered(
-                        None, "Its secret cannot be opened on the machine that sends; its log tells more."
-                    )
+                    unsent = Answered(None, _UNSENT)
                     _enter(delivery, unsent)
                     _put_off(delivery, unsent, self._parts.settings)
                 session.add(delivery)

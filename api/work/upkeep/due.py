@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func
 from sqlmodel import col, select
@@ -42,11 +42,13 @@ def chosen(session: Session, moment: datetime, going: Collection[Letter]) -> lis
     due = select(*columns).where(*_is_due(moment))
     full = [webhook for webhook, count in to.items() if count >= _EACH]
     found = due.where(col(Delivery.webhook_id).not_in(full)).subquery()
-    of_webhook = select(found.c.id, found.c.webhook_id, found.c.next_at, col(Webhook.organization_id))
-    of_webhook = of_webhook.join(Webhook, col(Webhook.id) == found.c.webhook_id).where(found.c.place <= _EACH)
-    rows = session.execute(of_webhook.order_by(found.c.place, found.c.next_at)).all()
+    told: tuple[Any, ...] = found.c.id, found.c.webhook_id, found.c.next_at, found.c.place, col(Webhook.organization_id)
+    of_webhook = select(*told).join(Webhook, col(Webhook.id) == found.c.webhook_id).where(found.c.place <= _EACH)
+    rows = session.execute(of_webhook).all()
     waiting = []
-    for row in rows:
+    # A place that becomes free goes to whom the fewest are on their way, not to who had it.
+    load = Counter(to)
+    for row in sorted(rows, key=lambda row: (load[row.webhook_id] + row.place, row.next_at)):
         if to[row.webhook_id] < _EACH and of[row.organization_id] < _OF_ONE:
             to[row.webhook_id] += 1
             of[row.organization_id] += 1

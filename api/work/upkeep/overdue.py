@@ -1,13 +1,19 @@
-"""Ends removals whose deadline passed while they waited: for a machine, for a connection, or for a worker."""
+"""Ends removals whose deadline passed while they could not begin, or after they were tried and put off.
+
+What waits for a worker only is left alone: one will come to it, and a server that is let go without a clean-up keeps
+what was put on it.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy import or_
 from sqlmodel import col, select
 
 import ocore
+from api.data import machines
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, now
 from api.logs import log
@@ -29,7 +35,7 @@ _log = log(__name__)
 
 
 def end_overdue(parts: Parts) -> None:
-    """Let go the servers whose clean-up waits and was asked for before the deadline's length."""
+    """Let go the servers whose clean-up was asked for before the deadline's length, and cannot begin."""
     before = now() - timedelta(seconds=parts.settings.cleanup_timeout)
     with parts.database.read() as session:
         found = [run.id for run in session.exec(_overdue(before)).all()]
@@ -40,7 +46,8 @@ def end_overdue(parts: Parts) -> None:
 
 def _overdue(before: datetime) -> SelectOfScalar[Run]:
     waits = col(Run.kind) == RunKind.CLEANUP, col(Run.state) == RunState.QUEUED
-    return select(Run).where(*waits, col(Run.created_at) < before)
+    stuck = or_(machines.taken(), col(Run.start_after).is_not(None))
+    return select(Run).where(*waits, col(Run.created_at) < before, stuck)
 
 
 def _let_go(session: Session, name: str, before: datetime, signer: Signer) -> None:

@@ -11,7 +11,7 @@ from sqlmodel import SQLModel, col, select
 
 from api.data.tables import Answer, AuditEntry, Batch, Delivery, Event, RevokedToken, Run, Sample, now
 from api.work.upkeep.lead import leads
-from api.work.upkeep.loop import Loop
+from api.work.upkeep.loop import Loop, apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,20 +85,22 @@ class _Portions:
 
     def of_each(self, which: SelectOfScalar[str], what: Callable[[list[str]], Delete]) -> None:
         """Delete what belongs to many runs or servers."""
-        while not self._stopping.is_set():
-            with self._parts.database.write() as session:
-                names = list(session.exec(which.limit(_PORTION)).all())
-                if not names:
-                    return
-                session.execute(what(names))
+        with apart("let old rows go"):
+            while not self._stopping.is_set():
+                with self._parts.database.write() as session:
+                    names = list(session.exec(which.limit(_PORTION)).all())
+                    if not names:
+                        return
+                    session.execute(what(names))
 
     def of(self, table: type[SQLModel], *conditions: ColumnElement[bool]) -> None:
         """Delete rows of a table."""
         key: tuple[Any, ...] = inspect(table).primary_key
         some = select(*key).where(*conditions).limit(_ROWS)
         portion = delete(table).where(tuple_(*key).in_(some)).execution_options(synchronize_session=False)
-        while not self._stopping.is_set():
-            with self._parts.database.write() as session:
-                gone = session.execute(portion)
-            if gone.rowcount < _ROWS:  # type: ignore[attr-defined]
-                return
+        with apart("let old rows go", table=str(table.__tablename__)):
+            while not self._stopping.is_set():
+                with self._parts.database.write() as session:
+                    gone = session.execute(portion)
+                if gone.rowcount < _ROWS:  # type: ignore[attr-defined]
+                    return

@@ -114,6 +114,14 @@ def test_the_disk_must_have_room_for_it(
     assert all("10 GB, and 2048 MB for the swap file" in one.message for one in findings)
 
 
+def test_what_a_killed_run_has_left_of_it_is_room_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run writes over it."""
+    monkeypatch.setattr(preflight, "SWAP_FILE", str(tmp_path / "swap"))
+    monkeypatch.setattr(preflight, "DOCKER_DATA", str(tmp_path / "docker"))
+    (tmp_path / "swap.ocore-part").write_bytes(b"x" * 3 * 2**20)
+    assert preflight.swap_to_come({"container": ""}, 8) == 5
+
+
 def test_a_swap_file_on_another_disk_takes_no_room_of_dockers(monkeypatch: pytest.MonkeyPatch) -> None:
     """/proc is never the disk of anything."""
     monkeypatch.setattr(preflight, "DOCKER_DATA", "/proc")
