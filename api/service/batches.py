@@ -94,6 +94,13 @@ def cancel(scope: Scope, name: str) -> Batch:
     return batch
 
 
+def runs_of(scope: Scope, name: str, *, limit: int, before: str | None) -> Sequence[Run]:
+    """Return a batch's runs, newest first."""
+    batch = find(scope, name)
+    query = scope.runs().where(col(Run.batch_id) == batch.id).order_by(col(Run.id).desc()).limit(limit)
+    return scope.session.exec(query if before is None else query.where(col(Run.id) < before)).all()
+
+
 def _is_active(scope: Scope, batch: Batch) -> bool:
     query = scope.runs().where(col(Run.batch_id) == batch.id, col(Run.state).in_(_ACTIVE)).limit(1)
     return scope.session.exec(query).first() is not None

@@ -47,6 +47,9 @@ def check(if_match: str | None, server: Server, settings: Settings) -> None:
     """Raise `precondition_failed` where a server has changed since who asks has read it (If-Match)."""
     if if_match is None or if_match.strip() == _ANY:
         return
+    if not _TAG.search(if_match):
+        rule = "must be an ETag as it was answered, with its quotes, or *"
+        raise Problem("invalid", f"If-Match: {rule}.", errors=[("/If-Match", rule)])
     now = _lasting(of(server, mapping.server_detail(server, settings)).strip('"'))
     # A weak tag never matches here.
     if now not in {_lasting(name) for weak, name in _TAG.findall(if_match) if not weak}:

@@ -196,7 +196,9 @@ def check_owner(facts: Dict[str, Any], server_id: str) -> List[Finding]:
     owner = facts["server_id"]
     if not server_id or not owner or owner == server_id:
         return []
-    message = f"The server belongs to another oCore (as {owner}); remove it there, or delete {MARKER}."
+    message = (
+        f"The server belongs to another oCore (as {owner}): clean it up there (`ocore cleanup`), or delete {MARKER}."
+    )
     return [Finding("foreign_manager", message)]
 
 

@@ -65,6 +65,7 @@ GET    /api/runs/{id}/events               401 401 401 404 200 200
 POST   /api/runs                          401 401 401 202 403 202
 GET    /api/batches                       401 401 401 200 200 200
 GET    /api/batches/{id}                  401 401 401 404 200 200
+GET    /api/batches/{id}/runs             401 401 401 404 200 200
 POST   /api/batches/{id}/cancel           401 401 401 404 403 202
 GET    /health/live                        200 200 200 200 200 200
 GET    /health/ready                       200 200 200 200 200 200

@@ -331,3 +331,15 @@ def test_the_audit_log_does_not_repeat_a_batch_for_each_of_its_runs(service: Ser
     for one in of_runs:
         told = {change["field"]: change["after"] for change in one["changes"]}
         assert told == {"batchId": batch["id"], "force": "true", "kind": "provision", "steps": ""}
+
+
+def test_the_runs_of_a_batch_are_listed(service: Service) -> None:
+    """And no others, in pages."""
+    servers = ready(service, 3)
+    batch = post(service, servers=servers[:2], kind="drift")
+    first = service.call("GET", f"/api/batches/{batch['id']}/runs?limit=1")
+    rest = service.call("GET", first.links["next"]["url"])
+    found = first.json()["runs"] + rest.json()["runs"]
+    assert {run["batchId"] for run in found} == {batch["id"]}
+    assert sorted(run["id"] for run in found) == sorted(service.runs(one)[0]["id"] for one in servers[:2])
+    assert "next" not in rest.links

@@ -42,6 +42,7 @@ OURS = {
     ("POST", "/api/runs"),
     ("GET", "/api/batches"),
     ("GET", "/api/batches/{id}"),
+    ("GET", "/api/batches/{id}/runs"),
     ("POST", "/api/batches/{id}/cancel"),
     ("GET", "/api/servers/{id}/drift"),
     ("POST", "/api/agent/heartbeat"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api.data.tables import ServerStatus, now
-from tests.service.problems import problem
+from tests.service.problems import pointers, problem
 from tests.unit.keymaker import private_key
 
 if TYPE_CHECKING:
@@ -115,8 +115,11 @@ def test_if_match_takes_lists_and_any_but_nothing_weak(service: Service) -> None
     server = service.create()["id"]
     assert _put(service, server, "*", description="1").status_code == 200
     tag = _tag(service, server)
-    for given in (f"W/{tag}", '"other"', tag.strip('"'), "", '""'):
+    for given in (f"W/{tag}", '"other"', '""'):
         problem(_put(service, server, given, description="2"), 412, "precondition_failed")
+    # Without its quotes it is no tag; "somebody changed it" would send who reads that in a circle.
+    for given in (tag.strip('"'), ""):
+        assert pointers(_put(service, server, given, description="2")) == ["/If-Match"]
     assert _put(service, server, f'"other", {tag}', description="3").status_code == 200
 
 

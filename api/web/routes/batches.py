@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.schemas.batches import BatchCreate, BatchList, BatchOut
-from api.service import batches
+from api.schemas.runs import RunList, RunOut
+from api.service import batches, runs
 from api.service.scope import Scope
 from api.web.dependencies import Manager, TheParts, Viewer
 from api.web.once import Once
@@ -60,6 +61,26 @@ def list_batches(
 def get_batch(parts: TheParts, caller: Viewer, id: str) -> BatchOut:  # noqa: A002 - as the seed names it
     """Return a batch: how many of its runs stand how, and which failed, with their codes."""
     return reading(parts.database, caller, lambda scope: batches.shown(scope, batches.find(scope, id)))
+
+
+@router.get("/batches/{id}/runs", operation_id="listBatchRuns", responses=NOT_FOUND)
+def list_runs(
+    parts: TheParts,
+    caller: Viewer,
+    request: Request,
+    response: Response,
+    id: str,  # noqa: A002 - as the seed names it
+    *,
+    limit: Annotated[int, Query(ge=1, le=500, description="The most to return.")] = 100,
+    cursor: Cursor = None,
+) -> RunList:
+    """Return a batch's runs, newest first; a `Link` header with `rel="next"` leads to the rest."""
+
+    def use(scope: Scope) -> list[RunOut]:
+        found = batches.runs_of(scope, id, limit=limit + 1, before=str(cursor) if cursor else None)
+        return [runs.shown(scope, one) for one in found]
+
+    return RunList(runs=page(reading(parts.database, caller, use), limit, request, response))
 
 
 @router.post(
