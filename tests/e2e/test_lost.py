@@ -111,6 +111,7 @@ def _converges(cut: Cut, host: Host, since: float, what: str) -> None:
     _assert_gone_on(cut)
 
 
+@pytest.mark.promise("F1", "A15")
 @pytest.mark.slow
 def test_another_worker_goes_on_where_one_was_killed(
     storage: str, serve: Callable[..., AbstractContextManager[Served]], host: Host
@@ -131,6 +132,7 @@ def test_another_worker_goes_on_where_one_was_killed(
         _converges(cut, host, killed, f"{storage}, a worker killed")
 
 
+@pytest.mark.promise("F2", "A15")
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["sqlite", "postgres"])
 def test_all_is_killed_and_the_queue_is_lost(

@@ -71,6 +71,7 @@ def _sealed(served: Served) -> int:
 # --- what happens -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("A9", "A14")
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["sqlite", "postgres"])
 def test_no_secret_is_kept_in_clear_and_none_stays(

@@ -145,6 +145,7 @@ def test_a_host_without_sshd_is_unreachable_after_two_misses(
     _back(client, served, server)
 
 
+@pytest.mark.promise("F16")
 def test_a_changed_key_is_an_error_until_it_is_reset(client: Client, served: Served, host: Host, server: str) -> None:
     """Under an active server: an error with both fingerprints and no login; reset and retried, it is active again."""
     old = host.fingerprint()
@@ -191,6 +192,7 @@ def test_an_expected_key_is_held_to(client: Client, host: Host, server: str) -> 
     assert client.until(server, "active", 5)["hostKeyFingerprint"] == host.fingerprint()
 
 
+@pytest.mark.promise("A3")
 def test_a_password_does_not_follow_to_another_address(client: Client, host: Host, server: str) -> None:
     """PUT of a port without the password: 200, and the run ends before anybody is even connected to."""
     _begin_record(host)

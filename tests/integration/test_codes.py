@@ -35,6 +35,7 @@ def test_the_table_has_every_code() -> None:
     assert {line.code for line in LINES} == set(ErrorCode) - NOT_SHOWN
 
 
+@pytest.mark.promise("F11", "F20")
 @pytest.mark.parametrize("line", [_case(line) for line in LINES])
 def test_a_host_in_this_state_shows_this_code(ground: Ground, line: Line) -> None:
     """A run over a host in the line's state fails with the line's code, and its message says what is the matter."""

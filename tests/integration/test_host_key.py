@@ -98,6 +98,7 @@ class Order(Watch):
         self.before = _tried(self._host)
 
 
+@pytest.mark.promise("A5")
 @pytest.mark.parametrize(("by", "method"), [("key", "publickey"), ("password", "password")])
 def test_the_first_key_is_reported_before_any_credential_is_sent(host: Host, by: str, method: str) -> None:
     """At first use the host's key is reported, and only then a credential is sent; the result holds the key to pin."""
@@ -128,6 +129,7 @@ def test_the_pinned_key_holds_where_the_host_prefers_another_type(host: Host, ki
     assert result.host_key == pinned
 
 
+@pytest.mark.promise("F16", "A5")
 @pytest.mark.parametrize("by", ["key", "password"])
 def test_a_changed_key_stops_the_run_before_any_credential_is_sent(host: Host, by: str) -> None:
     """With another key than the pinned one nothing is sent, and both fingerprints are named."""
@@ -144,6 +146,7 @@ def test_a_changed_key_stops_the_run_before_any_credential_is_sent(host: Host, b
     assert set(statuses(result).values()) == {"failed", "skipped"}
 
 
+@pytest.mark.promise("F16")
 def test_a_changed_type_of_key_stops_the_run_before_any_credential_is_sent(host: Host) -> None:
     """A host that has no key of the pinned type any more counts as changed."""
     pinned = _key(host)
@@ -168,6 +171,7 @@ class Swapped(SshTransport):
         return key
 
 
+@pytest.mark.promise("F17", "A5")
 @pytest.mark.parametrize("by", ["key", "password"])
 @pytest.mark.parametrize("pins", [True, False], ids=["pinned", "first-use"])
 def test_a_key_that_is_swapped_before_the_login_is_refused(host: Host, by: str, *, pins: bool) -> None:
@@ -181,6 +185,7 @@ def test_a_key_that_is_swapped_before_the_login_is_refused(host: Host, by: str, 
     assert not _offered(host)
 
 
+@pytest.mark.promise("F17")
 def test_a_type_of_key_that_is_swapped_before_the_login_is_refused(host: Host) -> None:
     """The login also refuses a host that shows a key of another type than it did a moment ago."""
     result = ocore.validate(server(host), OPTIONS, transport=Swapped(lambda: _show(host, "ecdsa")))

@@ -117,6 +117,7 @@ def _run(host: Host, call: Callable[..., Any], **arguments: Any) -> tuple[Any, l
     return result, [answer for answer in answers if answer.get("type") == "event"]
 
 
+@pytest.mark.promise("F22")
 @pytest.mark.parametrize("way", ["forge_and_succeed", "forge_before", "complain_forged"])
 def test_forged_events_change_nothing(host: Host, truth: Truth, way: str) -> None:
     """A host that prints events of its own making beside true answers is planned for as if it did not."""
@@ -134,6 +135,7 @@ def _forged(events: list[dict[str, Any]]) -> set[str]:
     return {event["event"] for event in events if event["playbook_uuid"] == "forged"}
 
 
+@pytest.mark.promise("A6")
 @pytest.mark.parametrize(
     ("about", "failed"), [("ansible_facts", "detect"), ("findings", "preflight")], ids=["detect", "preflight"]
 )
@@ -154,6 +156,7 @@ def test_a_host_that_forges_success_fails_its_own_step(host: Host, about: str, f
     _assert_harmless(result, watch)
 
 
+@pytest.mark.promise("F23", "A6")
 def test_a_host_that_forges_its_state_fails_the_run(host: Host) -> None:
     """Where the look itself fails with forged events for a reason, no step runs or counts as done."""
     _lie(host, "forge_and_fail", "look")
@@ -182,6 +185,7 @@ class Overhearing(SshTransport):
         return process
 
 
+@pytest.mark.promise("A6")
 def test_no_host_ever_sees_the_number_that_marks_a_steps_end(host: Host) -> None:
     """Neither the run's nonce nor the playbook's id is in anything that the host's Python is sent or started with."""
     _tell_the_truth(host)
@@ -206,6 +210,7 @@ def _unpacked(text: str) -> str:
     return "\n".join(found)
 
 
+@pytest.mark.promise("A6")
 def test_a_forged_name_reaches_no_file(start_reduced: Apart, host: Host) -> None:
     """ansible-runner removes a file that a forged event names; without namespaces that would be one of this machine."""
     victim = start_reduced.root / "of-mine"
@@ -228,6 +233,7 @@ def start_reduced() -> Iterator[Apart]:
 # --- absurd answers ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("F22")
 @pytest.mark.parametrize("way", ["controls", "numbers", "deep", "half_a_frame"])
 @pytest.mark.parametrize("about", ["ansible_facts", pytest.param("look", marks=SLOW)])
 def test_an_absurd_answer_harms_nobody_else(host: Host, way: str, about: str) -> None:
@@ -264,6 +270,7 @@ def test_a_login_that_prints_junk_is_read_all_the_same(host: Host, truth: Truth)
         host.wait_until_booted()
 
 
+@pytest.mark.promise("F22")
 def test_a_login_that_never_stops_talking_fails(host: Host) -> None:
     """A shell that prints without end is cut off, and the run fails at once."""
     shell = host.read("/root/.bashrc")
@@ -311,6 +318,7 @@ def _canary() -> Iterator[tuple[str, list[object]]]:
             thread.join()
 
 
+@pytest.mark.promise("A1")
 def test_the_canary_notices_a_template_that_is_templated() -> None:
     """The template that the tests below rely on does connect where Ansible trusts it."""
     with _canary() as (template, seen):
@@ -320,6 +328,7 @@ def test_the_canary_notices_a_template_that_is_templated() -> None:
     assert seen
 
 
+@pytest.mark.promise("A1")
 @pytest.mark.parametrize("way", ["templates", "templates_beside"])
 @pytest.mark.parametrize(
     "about", ["ansible_facts", "*", *(pytest.param(one, marks=SLOW) for one in ("findings", "look"))]
@@ -337,6 +346,7 @@ def test_a_template_in_an_answer_is_text(host: Host, about: str, way: str) -> No
         assert any("lookup" in specs.os_name for specs in watch.specs), "the template did not come this far"
 
 
+@pytest.mark.promise("A1")
 @pytest.mark.slow
 def test_a_template_in_the_hosts_own_files_is_text(host: Host) -> None:
     """The same for what true answers are read from, through all of provisioning."""
@@ -389,6 +399,7 @@ def _resident(pid: int) -> int:
     return total
 
 
+@pytest.mark.promise("F22")
 @pytest.mark.parametrize(
     ("way", "code"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 import ocore
 from tests.integration.support import Watch, describe, options, server, statuses
 
@@ -30,6 +32,7 @@ class KillDuringDocker(Watch):
             self._killer.start()
 
 
+@pytest.mark.promise("F9")
 def test_the_next_run_goes_on_at_the_step_that_was_cut_off(start: Callable[..., Host]) -> None:
     """The run ends as connection_lost in docker; the next one finds packages so and goes on at docker."""
     host = start("root-key")

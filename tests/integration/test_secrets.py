@@ -222,6 +222,7 @@ def provisioned(host: Host, made: Secrets) -> Host:
     return host
 
 
+@pytest.mark.promise("A13")
 @pytest.mark.parametrize("by", ["key", "password"])
 def test_a_run_that_succeeds_leaves_no_secret(apart: Apart, provisioned: Host, made: Secrets, by: str) -> None:
     """Login and sudo work with secrets full of awkward characters, and these are found nowhere, during and after."""
@@ -232,6 +233,7 @@ def test_a_run_that_succeeds_leaves_no_secret(apart: Apart, provisioned: Host, m
     assert any(line.get("step") == "runtime" and line.get("status") == "success" for line in run.lines)
 
 
+@pytest.mark.promise("A13")
 @pytest.mark.parametrize(
     ("by", "wrong"), [("key", "sudo"), ("password", "login"), pytest.param("key", "task", marks=pytest.mark.slow)]
 )
@@ -255,6 +257,7 @@ STOPS = ("cancel", "run time-out", "SIGKILL")
 SHORT = {("password", "SIGKILL")}
 
 
+@pytest.mark.promise("A13")
 @pytest.mark.parametrize(
     ("by", "way"),
     [
@@ -282,6 +285,7 @@ def test_a_run_that_is_stopped_leaves_no_secret(
     assert not apart.left()
 
 
+@pytest.mark.promise("F34")
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["key", "password"])
 def test_a_killed_run_without_namespaces_leaves_no_secret(provisioned: Host, made: Secrets, by: str) -> None:
@@ -298,6 +302,7 @@ def test_a_killed_run_without_namespaces_leaves_no_secret(provisioned: Host, mad
         assert not apart.left()
 
 
+@pytest.mark.promise("A13")
 def test_the_command_line_shows_no_secret(apart: Apart, host: Host, made: Secrets) -> None:
     """The program takes a key and a password from files or standard input, and repeats nothing of them."""
     password = apart.root / "password"
@@ -351,6 +356,7 @@ def _in_process(made: Secrets, pid: int) -> list[str]:
     return [one.partition(" in ")[0] for one in found]
 
 
+@pytest.mark.promise("A13")
 def test_the_scan_finds_a_secret_wherever_it_is_planted(apart: Apart, host: Host, made: Secrets) -> None:
     """A file, also in shared memory, an argument, an environment, an open file without a name; and the server's."""
     planted = [apart.root / "tmp" / "planted", SHARED_MEMORY / f"planted-{os.getpid()}", CHECKOUT / ".dev" / "planted"]

@@ -197,6 +197,7 @@ def test_a_stop_in_a_long_task_leaves_nothing(full: Apart, host: Host, clean: se
     _stop_in_long_task(full, host, clean, way, goes_on=way in {"cancel", "SIGINT", "SIGKILL"})
 
 
+@pytest.mark.promise("F34")
 @pytest.mark.parametrize(
     "way", [way if way == "SIGKILL" else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
 )
@@ -205,6 +206,7 @@ def test_a_stop_without_namespaces_leaves_nothing(reduced: Apart, host: Host, cl
     _stop_in_long_task(reduced, host, clean, way)
 
 
+@pytest.mark.promise("F24")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("way", WAYS)
@@ -252,6 +254,7 @@ def test_a_package_that_was_half_installed_is_finished(full: Apart, host: Host, 
     assert host.exec("dpkg-query --show --showformat '${Status}' curl").stdout == "install ok installed"
 
 
+@pytest.mark.promise("F14")
 @pytest.mark.slow
 def test_a_server_that_stops_answering_does_not_delay_a_stop(full: Apart, host: Host, clean: set[str]) -> None:
     """Where the server does not answer, a stopped run still ends here within 5 s; the next one clears the server."""
@@ -270,6 +273,7 @@ def test_a_server_that_stops_answering_does_not_delay_a_stop(full: Apart, host: 
     assert "that an earlier run had left" in _assert_next_succeeds(full, host, clean).message_of("privileges")
 
 
+@pytest.mark.promise("F33")
 @pytest.mark.slow
 def test_leaving_at_once_leaves_nothing_here(full: Apart, host: Host, clean: set[str]) -> None:
     """A second Ctrl-C does not wait for the server; here all is gone all the same, and the next run succeeds."""

@@ -84,6 +84,7 @@ def _expected() -> dict[str, list[int]]:
     return {f"{method} {path}": [int(code) for code in codes] for method, path, *codes in lines}
 
 
+@pytest.mark.promise("A2")
 def test_each_operation_answers_each_caller_as_expected(service: Service, tmp_path: Path) -> None:
     """The table is the expected one, line by line; an operation that is new in the document has no line, and fails."""
     found = access_table.measured(service, tmp_path)
@@ -272,6 +273,7 @@ def test_an_id_that_is_none_or_unknown_is_a_404(service: Service) -> None:
                 }
 
 
+@pytest.mark.promise("A2")
 def test_another_organization_s_thing_is_told_like_one_that_is_not_there(service: Service) -> None:
     """The 404 for a stranger's server is the one for a server that never was, but for the request's id."""
     server = service.create()["id"]
@@ -281,6 +283,7 @@ def test_another_organization_s_thing_is_told_like_one_that_is_not_there(service
     assert theirs | {"requestId": ""} == none | {"requestId": ""}
 
 
+@pytest.mark.promise("A2")
 def test_a_run_of_another_server_is_not_found_by_a_server_s_id(service: Service) -> None:
     """Ids of servers and of runs are not taken for each other."""
     server = service.create()["id"]

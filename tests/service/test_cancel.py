@@ -122,6 +122,7 @@ def test_a_cancelled_drift_run_leaves_the_server_as_it_is(service: Service) -> N
     assert service.get(made["id"])["status"] == "active"
 
 
+@pytest.mark.promise("F28")
 def test_a_stopped_worker_hands_its_run_over(service: Service) -> None:
     """The run waits again, its attempt does not count, its steps are closed, and another worker finishes it."""
     made = service.create()
@@ -167,6 +168,7 @@ def test_a_wish_that_came_just_before_the_stop_counts(service: Service, wish: st
     assert service.call("GET", f"/api/runs/{run}").json()["state"] == "cancelled"
 
 
+@pytest.mark.promise("F28")
 def test_a_short_run_ends_within_the_grace_time(settings: Settings) -> None:
     """It is not handed over: it has ended well when the worker has."""
     with opened(settings.model_copy(update={"grace_seconds": 20})) as service:
@@ -179,6 +181,7 @@ def test_a_short_run_ends_within_the_grace_time(settings: Settings) -> None:
         assert (run["state"], run["attempt"]) == ("succeeded", 1)
 
 
+@pytest.mark.promise("F28")
 def test_a_stopping_worker_takes_no_more(service: Service) -> None:
     """What waits when it is told to stop is left for others."""
     worker = Worker(service.parts, recording("bare"))

@@ -72,6 +72,7 @@ def test_the_database_lets_one_run_of_a_server_wait_and_one_go_on(service: Servi
         session.add(a_run(session.exec(select(Server)).one(), RunState.SUCCEEDED))
 
 
+@pytest.mark.promise("A15")
 def test_eight_workers_claim_sixty_runs_once_each(service: Service) -> None:
     """Whoever claims at the same time, each run goes to one of them, with its first attempt and fence."""
     waiting = queue(service, 60)
@@ -95,6 +96,7 @@ def test_eight_workers_claim_sixty_runs_once_each(service: Service) -> None:
     assert {(one.run.attempt, one.run.fence) for one in taken} == {(1, 1)}
 
 
+@pytest.mark.promise("F32", "A12")
 def test_a_small_organization_does_not_wait_behind_a_large_one(service: Service) -> None:
     """Of four free slots a second organization's two runs get two, though thirty came before them."""
     queue(service, 30, "large")
@@ -103,6 +105,7 @@ def test_a_small_organization_does_not_wait_behind_a_large_one(service: Service)
     assert slots(service, 3) == ["large"] * 3
 
 
+@pytest.mark.promise("A12")
 def test_who_has_more_going_on_waits(service: Service) -> None:
     """An organization that fills every slot gets the next one only after those that have none."""
     queue(service, 30, "large")
@@ -112,6 +115,7 @@ def test_who_has_more_going_on_waits(service: Service) -> None:
     assert slots(service, 1) == ["large"]
 
 
+@pytest.mark.promise("F32")
 def test_no_organization_has_a_claim_on_all_slots(service: Service) -> None:
     """Three organizations share: after any number of claims none is more than one ahead of another that waits."""
     for name in ("a", "b", "c"):

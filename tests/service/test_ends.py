@@ -70,6 +70,7 @@ def test_some_steps_do_not_make_a_server_active(service: Service) -> None:
     assert "not provisioned as a whole" in found["statusMessage"]
 
 
+@pytest.mark.promise("F25")
 def test_a_new_host_is_a_bare_one(service: Service) -> None:
     """After a change of the host, a validation alone does not make the server active: it goes on to be provisioned."""
     made = service.create()["id"]
@@ -119,6 +120,7 @@ def test_a_cancelled_look_changes_nothing(service: Service) -> None:
     assert service.get(made)["status"] == "pending"
 
 
+@pytest.mark.promise("F25")
 def test_a_clean_up_is_tried_again_until_its_deadline(service: Service, settings: Settings) -> None:
     """A server that may answer later is not let go at the first failure, and at the deadline it is."""
     made = service.create()["id"]

@@ -64,6 +64,7 @@ def test_what_is_said_again_is_no_change(service: Service) -> None:
     assert "server.update" not in actions
 
 
+@pytest.mark.promise("F25")
 def test_what_was_read_may_be_removed(service: Service) -> None:
     """And a removal that is asked for again is answered alike."""
     server = service.create()["id"]

@@ -81,6 +81,7 @@ def stored(service: Service, server: str) -> Server:
         return session.exec(select(Server).where(col(Server.id) == server)).one()
 
 
+@pytest.mark.promise("F4")
 @pytest.mark.parametrize("loss", [{"fence": 2}, {"state": RunState.QUEUED}], ids=["fence", "state"])
 def test_who_lost_a_run_writes_nothing(service: Service, loss: dict[str, Any]) -> None:
     """After the fence was raised, or the run was taken back, every write is refused and no row has changed."""
@@ -130,6 +131,7 @@ def test_a_run_whose_lease_was_taken_is_stopped(service: Service) -> None:
             assert len(session.exec(select(Event)).all()) == events
 
 
+@pytest.mark.promise("F24")
 def test_a_changed_connection_overtakes_the_run_that_goes_on(service: Service) -> None:
     """PUT ends it as cancelled; what it saw is not kept; the run for the new connection makes the server active."""
     made = service.create()
@@ -187,6 +189,7 @@ def test_a_run_that_is_overtaken_before_it_pins_ends_at_once(service: Service) -
     assert claim(service.parts.database, new_owner(), service.settings) is not None
 
 
+@pytest.mark.promise("F24")
 def test_a_removal_overtakes_the_run_that_goes_on(service: Service) -> None:
     """DELETE stops it, and the server is gone."""
     made = service.create()
@@ -203,6 +206,7 @@ def test_a_removal_overtakes_the_run_that_goes_on(service: Service) -> None:
         assert not session.exec(select(StepLog)).all()
 
 
+@pytest.mark.promise("F19")
 def test_a_run_that_began_before_a_reset_cannot_pin_again(service: Service) -> None:
     """Its key is not pinned, and the fingerprint that is expected now is still expected."""
     found = taken(service)
@@ -213,6 +217,7 @@ def test_a_run_that_began_before_a_reset_cannot_pin_again(service: Service) -> N
     assert (server.host_key, server.expected_fingerprint) == (None, OTHER.fingerprint)
 
 
+@pytest.mark.promise("F19")
 def test_a_reset_holds_to_the_end_of_the_run_that_goes_on(service: Service) -> None:
     """A run that pinned before the reset ends well, and the server has no pin."""
     made = service.create()
@@ -235,6 +240,7 @@ def test_the_first_key_that_is_pinned_stays(service: Service) -> None:
     assert stored(service, found.server.id).host_key == str(KEY)
 
 
+@pytest.mark.promise("F18")
 def test_two_first_looks_pin_one_key(service: Service) -> None:
     """Of two that see different keys at the same time one is kept and the other one stops."""
     found = taken(service)
@@ -259,6 +265,7 @@ def test_two_first_looks_pin_one_key(service: Service) -> None:
     )
 
 
+@pytest.mark.promise("F4")
 def test_a_worker_that_comes_back_late_finds_its_run_with_another(service: Service) -> None:
     """A run that was reaped and claimed again is written by its new holder alone."""
     found = taken(service)

@@ -212,6 +212,7 @@ def _opened(service: Service, server: str) -> ocore.Server:
     return found
 
 
+@pytest.mark.promise("F21")
 @pytest.mark.parametrize(("key", "words"), KEYS, ids=[words for _, words in KEYS])
 def test_a_key_that_cannot_work_is_refused_in_its_own_words(shared: Service, key: str, words: str) -> None:
     """On creation and on update, the 422 says what is wrong with this key, and repeats nothing of it."""
@@ -479,6 +480,7 @@ def test_what_nobody_expected_tells_nothing(service: Service, monkeypatch: pytes
     assert "secret" not in answer.text
 
 
+@pytest.mark.promise("A14")
 def test_the_log_of_what_nobody_expected_has_no_secrets(
     service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -496,6 +498,7 @@ def test_the_log_of_what_nobody_expected_has_no_secrets(
     assert KEY[60:100] not in written
 
 
+@pytest.mark.promise("F5")
 def test_a_database_that_does_not_answer_is_a_503(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer says when to try again, and nothing about the database."""
 

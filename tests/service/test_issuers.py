@@ -157,6 +157,7 @@ def _with_algorithm(name: str) -> str:
     return jwt.encode(claims, signer.key, name, headers={"kid": "RS256"})
 
 
+@pytest.mark.promise("A11")
 def test_a_forged_token_is_a_401(trusted: Service, published: Published) -> None:
     """Whatever its header says of algorithms and keys; nobody is asked for more than the keys at the beginning."""
     assert asked(trusted, SIGNERS["ES256"].token()) == 200
@@ -254,6 +255,7 @@ def test_the_settings_are_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             Settings(home=tmp_path)
 
 
+@pytest.mark.promise("F31", "A11")
 def test_a_new_key_is_taken_and_unknown_ones_cost_one_look(tmp_path: Path) -> None:
     """The rotation of an issuer needs nothing here; a flood of names makes no flood of fetches."""
     old, new = Signer("old"), Signer("new")
@@ -287,6 +289,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.promise("F31")
 @pytest.mark.slow
 def test_the_table_is_the_expected_one(tmp_path: Path) -> None:
     """Rotation, and a slow, redirecting, huge or dead issuer; few fetches, and no wait without an end."""

@@ -54,6 +54,7 @@ def test_what_was_sealed_opens_where_it_belongs(where: Binding, secret: str) -> 
     assert SEAL.open(one, where) == SEAL.open(other, where) == secret
 
 
+@pytest.mark.promise("A9")
 @given(BINDINGS, BINDINGS)
 def test_what_was_sealed_opens_nowhere_else(one: Binding, other: Binding) -> None:
     """Any other organization, server, field, host or port: it does not open; nor do parts that only join alike."""
@@ -88,6 +89,7 @@ def row(service: Service, server: str) -> Server:
         return session.exec(select(Server).where(col(Server.id) == server)).one()
 
 
+@pytest.mark.promise("A9")
 def test_a_secret_that_was_moved_to_another_row_is_not_used(service: Service) -> None:
     """Who can write to the database cannot have one server's password sent to another one."""
     one, other = (service.create(authMethod="password", sshPassword=SECRET, sshPrivateKey=None) for _ in range(2))
@@ -100,6 +102,7 @@ def test_a_secret_that_was_moved_to_another_row_is_not_used(service: Service) ->
     assert transport.started == 1
 
 
+@pytest.mark.promise("A3")
 @pytest.mark.parametrize("change", [{"host": "192.0.2.99"}, {"port": 2222}])
 def test_a_password_goes_to_no_other_address(service: Service, change: dict[str, Any]) -> None:
     """PUT of another host or port: the run ends with secret_required and nothing was begun; sent anew, it works."""
@@ -139,6 +142,7 @@ def as_set(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.promise("F30")
 @pytest.mark.usefixtures("as_set")
 def test_the_encryption_key_is_exchanged_under_a_running_service(service: Service) -> None:
     """Everything is sealed anew; dropped, the old key is gone, and the service goes on without a restart."""
@@ -176,6 +180,7 @@ def test_a_secret_that_does_not_open_is_dropped_when_keys_are_exchanged(
     assert row(service, made["id"]).sealed_password is None
 
 
+@pytest.mark.promise("F30")
 @pytest.mark.usefixtures("as_set")
 def test_token_keys_are_exchanged_in_two_steps(service: Service) -> None:
     """An older token is taken until the older keys are dropped; secrets are not concerned."""
@@ -274,6 +279,7 @@ def test_no_start_without_an_encryption_key(service: Service) -> None:
     assert not file.exists()
 
 
+@pytest.mark.promise("F30")
 def test_no_start_with_a_wrong_encryption_key(service: Service) -> None:
     """It says how many secrets could not be opened, and that the key has to be put back."""
     service.create(sshPassword=SECRET)
@@ -428,6 +434,7 @@ def test_a_proper_token_is_taken() -> None:
         assert (caller.organization, caller.subject, caller.permissions) == ("o", "s", {"view:servers"})
 
 
+@pytest.mark.promise("A11")
 @pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
 def test_what_is_no_token_of_ours_is_refused(token: str) -> None:
     """Whatever is the matter with it, it is refused, and nothing else is raised."""
@@ -446,6 +453,7 @@ def test_refused_tokens_are_answered_alike(service: Service) -> None:
     assert len(said) == 1
 
 
+@pytest.mark.promise("A11")
 @given(st.binary(max_size=200))
 def test_noise_is_no_token(noise: bytes) -> None:
     """Any bytes in any of the three parts: refused."""

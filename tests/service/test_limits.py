@@ -53,6 +53,7 @@ def with_limits(**given: Any) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("limited", [given], indirect=True, ids=["limited"])
 
 
+@pytest.mark.promise("A12")
 @with_limits(rate_organization=5, rate_address=0)
 def test_an_organization_is_limited_and_told(limited: Service) -> None:
     """What is left goes down to nothing; then 429 says when to come back. Another organization is not concerned."""
@@ -225,6 +226,7 @@ def test_an_organization_has_no_more_servers_than_its_quota(limited: Service) ->
     assert limited.create(organization="two")
 
 
+@pytest.mark.promise("A12")
 @with_limits(quota_runs=2)
 def test_an_organization_has_no_more_waiting_runs_than_its_quota(limited: Service) -> None:
     """New servers, runs and retries are refused; a changed connection and a removal are not."""

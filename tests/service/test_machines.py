@@ -279,6 +279,7 @@ def test_a_run_holds_a_machine_by_what_it_has_seen_of_it(service: Service) -> No
     assert taken(service).server.id == other
 
 
+@pytest.mark.promise("A15")
 def test_many_claimers_never_have_one_machine_twice(service: Service) -> None:
     """Twenty-five servers on five machines, known by host, address or key; eight claim and end as fast as they can."""
     machine_of: dict[str, int] = {}

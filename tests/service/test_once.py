@@ -53,6 +53,7 @@ def _at_once(service: Service, path: str, headers: dict[str, str], **what: Any) 
     return answers
 
 
+@pytest.mark.promise("A16")
 def test_every_post_is_carried_out_once(service: Service) -> None:
     """The second answer is the first one and says so, nothing is done again, and the key is bound to the request."""
     operations = access_table.operations(service)
@@ -103,6 +104,7 @@ def test_who_may_only_view_gets_no_answer_by_a_key(service: Service) -> None:
     problem(service.call("POST", "/api/servers", json=body, headers=headers, token=viewer), 403, "forbidden")
 
 
+@pytest.mark.promise("F26", "A16")
 def test_twenty_equal_posts_at_once_make_one_server(service: Service) -> None:
     """One is carried out; the others wait for it, and get its answer."""
     answers = _at_once(service, "/api/servers", {"Idempotency-Key": "one"}, json=service.body())
@@ -112,6 +114,7 @@ def test_twenty_equal_posts_at_once_make_one_server(service: Service) -> None:
     assert _rows(service) == (1, 1)
 
 
+@pytest.mark.promise("F26")
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "one"}], ids=["no key", "one key"])
 def test_twenty_retries_at_once_queue_one_run(service: Service, headers: dict[str, str]) -> None:
     """With a key and without one: a server has one run that waits, and every answer is a good one."""

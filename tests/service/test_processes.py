@@ -187,6 +187,7 @@ def test_the_roles_can_be_apart(variables: dict[str, str], tmp_path: Path) -> No
     assert "worker started" not in api.said
 
 
+@pytest.mark.promise("F29")
 @pytest.mark.parametrize("storage", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_four_processes_start_together_on_an_empty_storage(variables: dict[str, str], tmp_path: Path) -> None:
     """The database is migrated once, all come up, and with all of them writing at once nothing is locked or lost."""

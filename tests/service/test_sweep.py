@@ -110,6 +110,7 @@ def wipe(service: Service) -> None:
 # --- rings ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("F8")
 def test_a_ring_that_was_lost_is_rung_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that nobody was told of begins within two sweeps."""
     with service.worker():
@@ -121,6 +122,7 @@ def test_a_ring_that_was_lost_is_rung_again(service: Service, monkeypatch: pytes
     print(f"lost ring: active after {time.monotonic() - began:.1f} s")  # noqa: T201 - a figure for the report
 
 
+@pytest.mark.promise("F7")
 def test_fifty_rings_are_one_claim(service: Service) -> None:
     """A run is begun once, however often the bell rings, before and while it goes on."""
     made = service.create()
@@ -151,6 +153,7 @@ def test_the_sweeper_does_not_ring_where_nothing_may_start(service: Service) -> 
         assert service.parts.bell.waiting() == service.settings.workers
 
 
+@pytest.mark.promise("A10")
 def test_what_a_queue_holds_is_not_believed(service: Service) -> None:
     """Bytes of somebody else's in the queue are a ring, nothing more."""
     made = service.create()
@@ -208,6 +211,7 @@ def test_dead_is_only_who_is_known_to_be(service: Service) -> None:
     assert not is_dead("")
 
 
+@pytest.mark.promise("F9")
 def test_a_lost_run_is_finished_by_another_worker(service: Service) -> None:
     """At its start a worker takes over at once what a dead process of its machine left behind."""
     made = service.create()
@@ -291,6 +295,7 @@ def test_a_lost_run_makes_way_for_a_newer_one(service: Service) -> None:
     assert [one["state"] for one in service.runs(made["id"])] == ["succeeded", "cancelled"]
 
 
+@pytest.mark.promise("F5")
 def test_a_worker_that_cannot_keep_its_leases_stops_by_itself(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +353,7 @@ def test_a_lost_run_is_reaped_while_the_keys_of_receipts_cannot_be_read(service:
 # --- the queue's storage ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("F6")
 def test_a_wiped_queue_loses_nothing(service: Service) -> None:
     """The queue's storage is taken away while runs wait and go on: all of them end, and new ones too."""
     transport = Pausing()
@@ -364,6 +370,7 @@ def test_a_wiped_queue_loses_nothing(service: Service) -> None:
     assert {one["attempt"] for server in made for one in service.runs(server["id"])} == {1}
 
 
+@pytest.mark.promise("F6")
 @pytest.mark.parametrize("storage", ["sqlite"])
 def test_a_queue_without_its_file_alone_loses_nothing(service: Service) -> None:
     """What SQLite keeps beside a file that is gone does not stop the next one."""
@@ -373,6 +380,7 @@ def test_a_queue_without_its_file_alone_loses_nothing(service: Service) -> None:
             service.until(service.create()["id"], "active")
 
 
+@pytest.mark.promise("F6")
 @pytest.mark.parametrize("storage", ["postgres"])
 def test_a_redis_that_is_away_loses_nothing(settings: Settings, tmp_path: Path) -> None:
     """While Redis is stopped requests are answered, soon and with 201; all runs end once it is back, and empty."""

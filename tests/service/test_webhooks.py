@@ -418,6 +418,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.promise("A8")
 @SQLITE
 def test_an_address_that_is_not_allowed_is_refused(service: Service) -> None:
     """When it is given, at creation and change, with the field's name."""

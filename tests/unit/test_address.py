@@ -103,6 +103,7 @@ def test_a_host_is_brought_to_its_normal_form(given: str, normal: str) -> None:
     assert address.check_host(normal) == normal
 
 
+@pytest.mark.promise("A8", "A1")
 @pytest.mark.parametrize("given", EVIL, ids=ascii)
 def test_a_host_that_is_anything_else_is_refused(given: object) -> None:
     """What the C library, a shell, ssh or Ansible could read otherwise is refused, by the field's name."""
@@ -117,6 +118,7 @@ def test_a_user_of_the_grammar_is_accepted(user: str) -> None:
     assert address.check_user(user) == user
 
 
+@pytest.mark.promise("A1")
 @pytest.mark.parametrize("user", ["", "Root", "9a", "-l", "a b", "a@b", "a\n", "é", "a$", "{{x}}", "u" * 65, None, 0])
 def test_a_user_of_another_grammar_is_refused(user: object) -> None:
     """A user that could be read as an option or a template is refused."""
@@ -164,6 +166,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.promise("A8")
 @pytest.mark.parametrize(("text", "reason"), REFUSED)
 def test_an_address_that_leads_elsewhere_is_refused(text: str, reason: str) -> None:
     """What stands for no host, many hosts, metadata or this machine is refused, also when wrapped in IPv6."""
@@ -192,6 +195,7 @@ def test_allowing_loopback_allows_nothing_else(text: str) -> None:
     assert address.refusal(ipaddress.ip_address(text), address.Reach(loopback=True))
 
 
+@pytest.mark.promise("A8")
 @pytest.mark.parametrize(
     "text",
     [
@@ -206,6 +210,7 @@ def test_private_networks_can_be_refused(text: str) -> None:
     assert address.refusal(ipaddress.ip_address("192.0.2.1"), deny) is None
 
 
+@pytest.mark.promise("A8")
 def test_an_address_of_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that this machine has on an interface leads to itself, as loopback does."""
     own = _own_address()
