@@ -1,0 +1,120 @@
+"""Breaks each guard, and shows the test that turns red: `python -m tests.faults.mutations [WORDS]`.
+
+It works on a copy of the tree. First each test is run as it is: one that is red anyway shows nothing. Words choose the
+guards that have them in their name. The exit code is 1 where a guard can be broken and nobody notices.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+_FILE: Final = Path(__file__).parent / "mutations.toml"
+_RED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_SECONDS: Final = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A guard, and a way to break it.
+
+    Attributes:
+        guard: what it keeps.
+        file: where it is.
+        old: its text, which stands once in the file.
+        new: what is put in its place.
+        test: what must turn red.
+
+    """
+
+    guard: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+    def apply(self, tree: Path) -> str:
+        """Break the guard in a tree, and return the file as it was."""
+        file = tree / self.file
+        before = file.read_text(encoding="utf-8")
+        if before.count(self.old) != 1:
+            raise SystemExit(f"{self.guard}: its text stands {before.count(self.old)} times in {self.file}")
+        file.write_text(before.replace(self.old, self.new), encoding="utf-8")
+        return before
+
+
+def mutations() -> list[Mutation]:
+    """Return all of them."""
+    return [Mutation(**one) for one in tomllib.loads(_FILE.read_text(encoding="utf-8"))["mutation"]]
+
+
+def _copy(folder: Path) -> Path:
+    """Copy what git knows, and what is new, without what it ignores."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def _first_red(tree: Path, test: str) -> str | None:
+    """Run a test in a tree; return the first one that is red, None where all are green."""
+    # Hosts are those of this clone, whose images are there already.
+    environment = os.environ | {
+        "PYTHONPATH": str(tree),
+        "OCORE_TEST_STATE": str(ROOT / ".dev"),
+        "OCORE_REQUIRE_HOSTS": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--show-capture=no", "-m", ""]
+    done = subprocess.run(
+        [*command, test], cwd=tree, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
+    if done.returncode == 0:
+        return None
+    found = _RED.search(done.stdout)
+    if found is None:
+        raise SystemExit(f"{test} cannot be run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return found[1]
+
+
+def _tell(words: str) -> None:
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+
+
+def main(words: list[str]) -> int:
+    """Break the chosen guards, one after the other."""
+    chosen = [one for one in mutations() if all(word in one.guard for word in words)]
+    unnoticed = 0
+    with tempfile.TemporaryDirectory(prefix="ocore-mutations-") as folder:
+        tree = _copy(Path(folder))
+        _tell("| guard | broken in | the test that turns red |\n|---|---|---|")
+        for test in dict.fromkeys(one.test for one in chosen):
+            if red := _first_red(tree, test):
+                raise SystemExit(f"{red} is red with every guard in its place")
+        for one in chosen:
+            before = one.apply(tree)
+            red = _first_red(tree, one.test)
+            (tree / one.file).write_text(before, encoding="utf-8")
+            unnoticed += red is None
+            _tell(f"| {one.guard} | `{one.file}` | {f'`{red}`' if red else '**none**'} |")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
