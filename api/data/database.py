@@ -28,21 +28,33 @@ FILE = "ocore.db"
 _WRITES = "ocore_writes"
 # What a statement fails with is logged, and its values may be anything.
 _QUIET: dict[str, Any] = {"hide_parameters": True}
-# SQLite has one writer at a time; its transactions are short.
-_BUSY_SECONDS = 30
 # What says that the database cannot be used for now, and not that something is wrong with a statement: it does not
 # answer, is locked for too long, is the read-only one of a pair (internal error), or all connections are taken.
 AWAY = (OperationalError, InternalError, NoConnectionFree)
-# A PostgreSQL that falls silent (a cut cable, a stopped machine) is given up well before a lease ends: seconds to
-# connect, and milliseconds until what was sent must have arrived.
-# Neither waits anybody long for a lock that a stopped process holds.
-_PATIENCE = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 10_000,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "options": "-c lock_timeout=8s -c idle_in_transaction_session_timeout=15s",
-}
+# The most seconds that anybody waits for a lock, for a connection of ours, or for a database that fell silent (a cut
+# cable, a stopped machine). Transactions are short: who holds one for longer is stopped, or away.
+_PATIENCE = 8.0
+
+
+def patience(settings: Settings) -> float:
+    """Return how long anybody waits for the database, in seconds.
+
+    A run whose lease cannot be extended is stopped at two thirds of it, by a thread that may be waiting here: it must
+    come back while the lease still holds.
+    """
+    return min(_PATIENCE, settings.lease_seconds / 4)
+
+
+def _connecting(seconds: float) -> dict[str, Any]:
+    """Return what PostgreSQL's client is told of our patience."""
+    milliseconds = round(seconds * 1000)
+    return {
+        "connect_timeout": max(2, min(5, round(seconds))),
+        "tcp_user_timeout": milliseconds,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "options": f"-c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout=15s",
+    }
 
 
 def url_of(settings: Settings) -> URL:
@@ -59,19 +71,17 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         url = url_of(settings)
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        seconds = patience(settings)
+        options: dict[str, Any] = _QUIET | {"pool_size": 10, "max_overflow": 30, "pool_timeout": seconds}
         if self.is_sqlite:
-            self.engine = create_engine(
-                url, **_QUIET, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}
-            )
+            self.engine = create_engine(url, **options, connect_args={"timeout": seconds, "check_same_thread": False})
             if url.database:
                 _make_private(settings.home / url.database)
             event.listen(self.engine, "connect", _prepare)
             event.listen(self.engine, "begin", _begin)
         else:
             # A connection that broke while it waited is noticed, and replaced.
-            self.engine = create_engine(
-                url, **_QUIET, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=dict(_PATIENCE)
-            )
+            self.engine = create_engine(url, **options, pool_pre_ping=True, connect_args=_connecting(seconds))
         self._writing = self.engine.execution_options(**{_WRITES: True})
         self._watchers: list[Watcher] = []
 

@@ -49,6 +49,8 @@ class Active:
         """Ask the run to stop; the first reason counts, but that it is lost counts more."""
         self.reason = reason if reason == LOST else self.reason or reason
         self.cancel.set()
+        if reason == LOST:
+            self.recorder.abandon()
 
 
 class Keeper:

@@ -65,6 +65,7 @@ class RowRecorder:
         self._parts = parts
         self._claim = claim
         self._lock = threading.RLock()
+        self._lost = threading.Event()
         self._waiting: list[_Said] = []
         self._number: int | None = None
         self._open: str | None = None
@@ -150,6 +151,10 @@ class RowRecorder:
         if self._waiting:
             self._write(None)
 
+    def abandon(self) -> None:
+        """Wait for no database any more: the run may be another's by now. Who waits for one is told that it is."""
+        self._lost.set()
+
     @contextmanager
     def closing(self) -> Iterator[None]:
         """Keep everybody else from writing while the caller writes the run's end.
@@ -175,7 +180,11 @@ class RowRecorder:
             self._waiting.append((kind, data, at or now()))
 
     def _write(self, change: Callable[[Session, Server | None], object] | None) -> None:
-        """Write what waits and one change, in one transaction; wait a while for a database that is away."""
+        """Write what waits and one change, in one transaction; wait a while for a database that is away.
+
+        Whoever waits here looks at nothing else: what has stopped the run must reach it, or its processes would be at
+        work beyond its lease.
+        """
         deadline = time.monotonic() + self._parts.settings.lease_seconds * 2 / 3
         with self._lock:
             while True:
@@ -186,7 +195,8 @@ class RowRecorder:
                     self._number = before
                     if time.monotonic() > deadline:
                         raise
-                    time.sleep(_RETRY_SECONDS)
+                    if self._lost.wait(_RETRY_SECONDS):
+                        raise Fenced from None
                 except BaseException:
                     self._number = before
                     raise

@@ -100,10 +100,13 @@ class Served:
         self.storage = storage
         self.answers: list[bytes] = []
         self.running: list[Program] = []
+        # What stands before each command, to have it run somewhere else, and what makes Python our program.
+        self.inside: list[str] = []
+        self.entry = ["-m", "ocore"]
         self._numbers = itertools.count(1)
         given = QUICK | settings
         self._port = str(settings.get("port", 0))
-        self._environment = {
+        self.environment = {
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PATH": os.environ["PATH"],
@@ -113,7 +116,12 @@ class Served:
             **{f"OCORE_{name.upper()}": str(value) for name, value in given.items()},
         }
         # Only the embedded storage makes its own keys.
-        for ring in RINGS if storage else ():
+        if storage:
+            self.make_keys()
+
+    def make_keys(self) -> None:
+        """Make the rings of keys."""
+        for ring in RINGS:
             self.command("keys", "create", ring)
 
     def __enter__(self) -> Self:
@@ -133,26 +141,29 @@ class Served:
         Such as are `elsewhere` have process ids of their own, as on another machine: nobody here can tell whether
         they live.
         """
-        programs = [self._start(role, _ELSEWHERE if elsewhere else []) for role in roles]
+        programs = [self._start(role, _ELSEWHERE if elsewhere else self.inside) for role in roles]
         for program in programs:
             wait_for(program.is_ready, READY, f"{program.role} is ready")
         return programs
 
     def _start(self, role: str, before: list[str]) -> Program:
         log = self.logs / f"{role}-{next(self._numbers)}.log"
-        arguments = ["serve", "--role", role, *([] if role == "worker" else ["--port", self._port])]
         with log.open("ab") as file:
             process = subprocess.Popen(
-                [*before, sys.executable, "-m", "ocore", *arguments],
+                [*before, sys.executable, *self.words(role)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                env=self._environment,
+                env=self.environment,
                 cwd=self.folder,
             )
         program = Program(role, process, log)
         self.running.append(program)
         return program
+
+    def words(self, role: str) -> list[str]:
+        """Return the arguments by which Python becomes a process of the service."""
+        return [*self.entry, "serve", "--role", role, *([] if role == "worker" else ["--port", self._port])]
 
     def kill(self, *programs: Program) -> float:
         """Kill processes without a warning, all at once; return when."""
@@ -166,9 +177,9 @@ class Served:
 
     def command(self, *arguments: str) -> str:
         """Run another command of ours to its end; return what it printed."""
-        command = [sys.executable, "-m", "ocore", *arguments]
+        command = [*self.inside, sys.executable, *self.entry, *arguments]
         done = subprocess.run(
-            command, capture_output=True, text=True, env=self._environment, cwd=self.folder, check=False
+            command, capture_output=True, text=True, env=self.environment, cwd=self.folder, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -2,6 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.played import Played
 from tests.service.conftest import environment, pytest_generate_tests, servers, service, settings, storage
+from tests.service.storages import Missing, Postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.service.storages import Servers
 
 __all__ = ["environment", "pytest_generate_tests", "servers", "service", "settings", "storage"]
+
+# It says a line for every request.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+@pytest.fixture
+def play(servers: Servers, tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Played]]:
+    """Return a function that gives a service of real processes over recordings, on an empty storage."""
+
+    @contextlib.contextmanager
+    def opened(storage: str = "sqlite", **settings: object) -> Iterator[Played]:
+        try:
+            with servers.environment(storage) as found, Played(tmp_path, found, **settings) as played:
+                yield played
+        except Missing as missing:
+            pytest.fail(str(missing))
+
+    return opened
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """Return a PostgreSQL server of this test's own, which it may treat as it likes."""
+    folder = Path(tempfile.mkdtemp(prefix="ocore-faults-"))
+    folder.chmod(0o755)
+    try:
+        found = Postgres(folder)
+    except Missing as missing:
+        pytest.fail(str(missing))
+    yield found
+    found.stop(signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
