@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func
 from sqlmodel import col, select
 
+from api.data.database import clock
 from api.data.tables import Event, Run, RunKind, RunPriority, RunState, Server, now
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def enqueue(
     run = Run(
         server_id=server.id,
         organization_id=server.organization_id,
+        # A removal's deadline follows from it, so that it is told by the one clock which all processes share.
+        created_at=clock(session),
         kind=kind,
         generation=server.generation,
         force=force,

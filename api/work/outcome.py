@@ -10,6 +10,7 @@ from sqlmodel import col, select
 
 import ocore
 from api.data import machines
+from api.data.database import clock
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, ServerStatus, StepLog, now
 from api.logs import log
@@ -70,9 +71,14 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
             give_up(session, server, run, "Handed over: its worker was stopped.", counts=False)
         elif done.occupied:
             give_up(session, server, run, machines.WAITS, counts=False)
+<<<<<<< HEAD
         elif _is_worth_another_try(run, done, parts.settings):
             put_off = True
             _put_off(server, run, done)
+=======
+        elif _is_worth_another_try(session, run, done, parts.settings):
+            _put_off(session, server, run, done)
+>>>>>>> 135ddc3 (Keep runs with their workers when the database's clock jumps)
         else:
             _conclude(session, parts.settings, server, run, done, reason)
         batching.ended(session, run)
@@ -137,15 +143,16 @@ def failed(server: Server, run: Run, failure: ocore.Failure) -> None:
     set_error(server, failure)
 
 
-def _is_worth_another_try(run: Run, done: Done, settings: Settings) -> bool:
+def _is_worth_another_try(session: Session, run: Run, done: Done, settings: Settings) -> bool:
     """Tell whether a clean-up may succeed later: the server may be starting anew, or somebody installs something."""
-    until = run.created_at + timedelta(seconds=settings.cleanup_timeout)
-    return run.kind == RunKind.CLEANUP and done.failure is not None and done.failure.retryable and now() < until
+    if run.kind != RunKind.CLEANUP or done.failure is None or not done.failure.retryable:
+        return False
+    return clock(session) < run.created_at + timedelta(seconds=settings.cleanup_timeout)
 
 
-def _put_off(server: Server, run: Run, done: Done) -> None:
+def _put_off(session: Session, server: Server, run: Run, done: Done) -> None:
     """Put a clean-up back into the queue, for a little later."""
-    run.state, run.message, run.start_after = RunState.QUEUED, str(done.failure), now() + _LATER
+    run.state, run.message, run.start_after = RunState.QUEUED, str(done.failure), clock(session) + _LATER
     run.fence += 1
     run.lease_owner, run.lease_until, run.attempt = "", None, run.attempt - 1
     server.status_message = f"Not cleaned up yet, it is tried again. {done.failure}"

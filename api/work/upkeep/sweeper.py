@@ -28,6 +28,8 @@ from api.work.upkeep.loop import Loop, apart
 from api.work.upkeep.overdue import end_overdue
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlmodel import Session
 
     from api.parts import Parts
@@ -48,6 +50,8 @@ class Sweeper:
         self._parts = parts
         self._owner = owner
         self._began = time.monotonic()
+        self._clock_was: tuple[float, datetime] | None = None
+        self._patient_until = 0.0
         self._loop = Loop("sweeper", self.sweep, parts.settings.sweep_seconds)
 
     def start(self) -> None:
@@ -61,6 +65,7 @@ class Sweeper:
     def sweep(self) -> None:
         """Look once."""
         settings = self._parts.settings
+        self._look_at_the_clock()
         if leads(self._parts.database, _LEAD, self._owner, settings.sweep_seconds * 5):
             with apart("reap"):
                 self._reap()
@@ -71,14 +76,31 @@ class Sweeper:
                     end_overdue(self._parts)
         self._ring()
 
+    def _look_at_the_clock(self) -> None:
+        """Notice that the clock which leases follow has jumped: then they say nothing until all were extended by it.
+
+        A jump that is shorter than what is left of a lease when it is extended ends none.
+        """
+        with self._parts.database.read() as session:
+            now_there, now_here = clock(session), time.monotonic()
+        before, self._clock_was = self._clock_was, (now_here, now_there)
+        if before is None:
+            return
+        seconds = self._parts.settings.lease_seconds
+        jumped = (now_there - before[1]).total_seconds() - (now_here - before[0])
+        if abs(jumped) > seconds / 3:
+            _log.warning("the clock of the database has jumped", seconds=round(jumped))
+            self._patient_until = now_here + seconds
+
     def _reap(self) -> None:
+        patient = time.monotonic() < self._patient_until
         with self._parts.database.read() as session:
             moment = clock(session)
             query = select(Run).where(col(Run.state) == RunState.RUNNING)
             lost = [
                 run.id
                 for run in session.exec(query).all()
-                if run.lease_until is None or run.lease_until < moment or is_dead(run.lease_owner)
+                if is_dead(run.lease_owner) or (not patient and (run.lease_until is None or run.lease_until < moment))
             ]
         for name in lost:
             with apart("reap", run=name), self._parts.database.write() as session:
