@@ -71,14 +71,9 @@ def finish(parts: Parts, claim: Claim, recorder: RowRecorder, done: Done, reason
             give_up(session, server, run, "Handed over: its worker was stopped.", counts=False)
         elif done.occupied:
             give_up(session, server, run, machines.WAITS, counts=False)
-<<<<<<< HEAD
-        elif _is_worth_another_try(run, done, parts.settings):
-            put_off = True
-            _put_off(server, run, done)
-=======
         elif _is_worth_another_try(session, run, done, parts.settings):
+            put_off = True
             _put_off(session, server, run, done)
->>>>>>> 135ddc3 (Keep runs with their workers when the database's clock jumps)
         else:
             _conclude(session, parts.settings, server, run, done, reason)
         batching.ended(session, run)

@@ -13,11 +13,8 @@ from sqlalchemy import or_
 from sqlmodel import col, select
 
 import ocore
-<<<<<<< HEAD
 from api.data import machines
-=======
 from api.data.database import clock
->>>>>>> 135ddc3 (Keep runs with their workers when the database's clock jumps)
 from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState
 from api.logs import log
@@ -39,12 +36,7 @@ _log = log(__name__)
 
 
 def end_overdue(parts: Parts) -> None:
-<<<<<<< HEAD
     """Let go the servers whose clean-up was asked for before the deadline's length, and cannot begin."""
-    before = now() - timedelta(seconds=parts.settings.cleanup_timeout)
-=======
-    """Let go the servers whose clean-up waits and was asked for before the deadline's length."""
->>>>>>> 135ddc3 (Keep runs with their workers when the database's clock jumps)
     with parts.database.read() as session:
         before = clock(session) - timedelta(seconds=parts.settings.cleanup_timeout)
         found = [run.id for run in session.exec(_overdue(before)).all()]
