@@ -134,6 +134,20 @@ def templates_beside(result: Any) -> str:
     return json.dumps(result)
 
 
+def corpus(result: Any) -> str:
+    """Put the next few of the texts that it was given into every text, until all were said."""
+    texts = json.loads(read("corpus"))
+    count = Path(HERE, "said")
+
+    def next_few(_text: str) -> str:
+        done = int(count.read_text(encoding="ascii")) if count.exists() else 0
+        few = texts[done : done + 25] or texts[:25]
+        count.write_text(str(min(done + 25, len(texts))), encoding="ascii")
+        return "\n".join(few)
+
+    return json.dumps(every_text(result, next_few))
+
+
 def numbers(result: Any) -> str:
     """Make every number absurd."""
     absurd = iter(["NaN", "Infinity", "-Infinity", "1e400", "-1", "9" * 4000, "0.1e-400", "1e308", "true", "[]"] * 20)
@@ -175,6 +189,7 @@ WAYS = {
         controls,
         templates,
         templates_beside,
+        corpus,
         numbers,
         deep,
         noise,

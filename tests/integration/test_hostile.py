@@ -10,10 +10,8 @@ import json
 import logging
 import re
 import shlex
-import socket
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from pathlib import Path
@@ -25,7 +23,9 @@ import ocore
 from ocore.testing import RecordingTransport
 from ocore.transport import SshTransport
 from tests.integration.apart import Apart
+from tests.integration.lying import lie, teach, tell_the_truth
 from tests.integration.support import OPTIONS, Watch, describe, key_of, options, server, statuses
+from tests.integration.tripwire import Tripwire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 # Figures: shown with `-o log_cli=true -o log_cli_level=info`, and where a test fails.
 log = logging.getLogger(__name__)
-PYTHON = Path(__file__).parent / "hostile_python.py"
 GIBIBYTE = 2**30
 SLOW = pytest.mark.slow
 VALIDATION = ("connect", "privileges", "detect", "preflight")
@@ -64,25 +63,8 @@ def truth(honest: Host) -> Truth:
 @pytest.fixture(scope="module")
 def host(honest: Host, truth: Truth) -> Host:  # noqa: ARG001 - the truth is asked for first
     """Return the host with a Python that is ours to tell how to lie."""
-    honest.exec(
-        "mkdir -p /etc/hostile /usr/lib/hostile && ln -s $(readlink -f /usr/bin/python3) /usr/lib/hostile/python3"
-    )
-    honest.exec("rm /usr/bin/python3")
-    honest.write("/etc/hostile/way", "none none\n")
-    honest.write("/etc/hostile/megabytes", "60\n")
-    honest.write("/etc/hostile/steal", "/nowhere\n")
-    honest.write("/usr/bin/python3", f"#!/usr/lib/hostile/python3\n{PYTHON.read_text(encoding='utf-8')}", mode="0755")
+    teach(honest)
     return honest
-
-
-def _lie(host: Host, way: str, about: str = "ansible_facts") -> None:
-    """Make the host's answers hostile where they hold a key."""
-    host.write("/etc/hostile/way", f"{about} {way}\n")
-    host.exec(": > /var/log/hostile")
-
-
-def _tell_the_truth(host: Host) -> None:
-    _lie(host, "none", "none")
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -121,7 +103,7 @@ def _run(host: Host, call: Callable[..., Any], **arguments: Any) -> tuple[Any, l
 @pytest.mark.parametrize("way", ["forge_and_succeed", "forge_before", "complain_forged"])
 def test_forged_events_change_nothing(host: Host, truth: Truth, way: str) -> None:
     """A host that prints events of its own making beside true answers is planned for as if it did not."""
-    _lie(host, way, "*")
+    lie(host, way, "*")
     plan, events = _run(host, ocore.plan)
     assert plan == truth.plan
     if way == "forge_and_succeed":  # the one way in which they come as far as the library
@@ -141,7 +123,7 @@ def _forged(events: list[dict[str, Any]]) -> set[str]:
 )
 def test_a_host_that_forges_success_fails_its_own_step(host: Host, about: str, failed: str) -> None:
     """A step that failed stays failed whatever the reason says; later ones are skipped, and nothing was changed."""
-    _lie(host, "forge_and_fail", about)
+    lie(host, "forge_and_fail", about)
     watch = Watch()
     result, _ = _run(host, ocore.provision, recorder=watch)
     assert result.error is not None
@@ -159,7 +141,7 @@ def test_a_host_that_forges_success_fails_its_own_step(host: Host, about: str, f
 @pytest.mark.promise("F23", "A6")
 def test_a_host_that_forges_its_state_fails_the_run(host: Host) -> None:
     """Where the look itself fails with forged events for a reason, no step runs or counts as done."""
-    _lie(host, "forge_and_fail", "look")
+    lie(host, "forge_and_fail", "look")
     result, _ = _run(host, ocore.provision)
     assert not result.ok
     assert {status for name, status in statuses(result).items() if name not in VALIDATION} <= {"failed", "skipped"}
@@ -188,7 +170,7 @@ class Overhearing(SshTransport):
 @pytest.mark.promise("A6")
 def test_no_host_ever_sees_the_number_that_marks_a_steps_end(host: Host) -> None:
     """Neither the run's nonce nor the playbook's id is in anything that the host's Python is sent or started with."""
-    _tell_the_truth(host)
+    tell_the_truth(host)
     overhearing = Overhearing()
     record = io.StringIO()
     ocore.plan(server(host), OPTIONS, transport=RecordingTransport(record, overhearing))
@@ -216,7 +198,7 @@ def test_a_forged_name_reaches_no_file(start_reduced: Apart, host: Host) -> None
     victim = start_reduced.root / "of-mine"
     (file := Path(f"{victim}-partial.json")).write_text("{}", encoding="utf-8")
     host.write("/etc/hostile/steal", f"{victim}\n")
-    _lie(host, "forge_and_succeed")
+    lie(host, "forge_and_succeed")
     login = ("--key", str(host.key_file), "--allow-loopback", "--minimum-disk-gb", "1")
     said, _ = start_reduced.ocore("validate", host.target, *login, "--json").communicate()
     assert b'"isolation":"reduced"' in said
@@ -238,7 +220,7 @@ def start_reduced() -> Iterator[Apart]:
 @pytest.mark.parametrize("about", ["ansible_facts", pytest.param("look", marks=SLOW)])
 def test_an_absurd_answer_harms_nobody_else(host: Host, way: str, about: str) -> None:
     """Control characters, absurd numbers, endless nesting, half a frame: a clean result, or a clean failure."""
-    _lie(host, way, about)
+    lie(host, way, about)
     watch = Watch()
     result = ocore.provision(server(host), options(proxy="none"), recorder=watch, check=True)
     assert describe(result)
@@ -250,7 +232,7 @@ def test_an_absurd_answer_harms_nobody_else(host: Host, way: str, about: str) ->
 
 def test_a_login_that_prints_junk_is_read_all_the_same(host: Host, truth: Truth) -> None:
     """A greeting, a banner and a shell that talks are passed over, also where they look like answers of others."""
-    _tell_the_truth(host)
+    tell_the_truth(host)
     junk = base64.b64encode(b"x" * 20_000).decode()
     host.write("/etc/ssh/banner", f"Welcome!\n\x1b[31m{junk}\n")
     host.write("/etc/ssh/sshd_config.d/banner.conf", "Banner /etc/ssh/banner\n")
@@ -289,43 +271,15 @@ def test_a_login_that_never_stops_talking_fails(host: Host) -> None:
 # --- templates --------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _canary() -> Iterator[tuple[str, list[object]]]:
-    """Yield a template that connects to this machine where it is templated, and the list of such connections.
-
-    A connection is seen from within any sandbox, where a file would not be.
-    """
-    seen: list[object] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.05)
-        stop = threading.Event()
-
-        def listen() -> None:
-            while not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    connection, where = listener.accept()
-                    connection.close()
-                    seen.append(where)
-
-        thread = threading.Thread(target=listen)
-        thread.start()
-        command = f"bash -c 'echo > /dev/tcp/127.0.0.1/{listener.getsockname()[1]}'"
-        try:
-            yield f'{{{{ lookup("pipe", "{command}") }}}}', seen
-        finally:
-            time.sleep(0.1)  # for one that was made in the last moment
-            stop.set()
-            thread.join()
-
-
 @pytest.mark.promise("A1")
 def test_the_canary_notices_a_template_that_is_templated() -> None:
     """The template that the tests below rely on does connect where Ansible trusts it."""
-    with _canary() as (template, seen):
+    with Tripwire() as wire:
+        assert not wire.traces()
         ansible = str(Path(sys.executable).parent / "ansible")
-        command = [ansible, "localhost", "--connection", "local", "-m", "debug", "-a", json.dumps({"msg": template})]
-        subprocess.run(command, check=True, capture_output=True)
-    assert seen
+        arguments = ["localhost", "--connection", "local", "-m", "debug", "-a", json.dumps({"msg": wire.template})]
+        subprocess.run([ansible, *arguments], check=True, capture_output=True)
+        assert len(wire.traces()) == 2
 
 
 @pytest.mark.promise("A1")
@@ -335,13 +289,13 @@ def test_the_canary_notices_a_template_that_is_templated() -> None:
 )
 def test_a_template_in_an_answer_is_text(host: Host, about: str, way: str) -> None:
     """A template in every text of an answer, and variables of ours as the names of facts, run nothing here."""
-    with _canary() as (template, seen):
-        host.write("/etc/hostile/template", template)
-        _lie(host, way, about)
+    with Tripwire() as wire:
+        host.write("/etc/hostile/template", wire.template)
+        lie(host, way, about)
         watch = Watch()
         result = ocore.provision(server(host), options(proxy="none"), recorder=watch, check=True)
         assert describe(result)
-    assert not seen
+        assert not wire.traces()
     if about == "ansible_facts":
         assert any("lookup" in specs.os_name for specs in watch.specs), "the template did not come this far"
 
@@ -350,8 +304,9 @@ def test_a_template_in_an_answer_is_text(host: Host, about: str, way: str) -> No
 @pytest.mark.slow
 def test_a_template_in_the_hosts_own_files_is_text(host: Host) -> None:
     """The same for what true answers are read from, through all of provisioning."""
-    _tell_the_truth(host)
-    with _canary() as (template, seen):
+    tell_the_truth(host)
+    with Tripwire() as wire:
+        template = wire.template
         release = f"ID=debian\nVERSION_ID=13\nNAME={shlex.quote(template)}\nVERSION_CODENAME={shlex.quote(template)}\n"
         host.write("/etc/os-release", release)
         host.write("/etc/hostname", template)
@@ -359,7 +314,7 @@ def test_a_template_in_the_hosts_own_files_is_text(host: Host) -> None:
         host.exec("cat > /proc/sys/kernel/hostname", stdin=template[:60])
         watch = Watch()
         result = ocore.provision(server(host), options(proxy="none"), recorder=watch)
-    assert not seen
+        assert not wire.traces()
     assert result.ok, describe(result)
     assert "lookup" in watch.specs[-1].os_name
 
@@ -411,7 +366,7 @@ def _resident(pid: int) -> int:
 )
 def test_memory_stays_bounded(host: Host, way: str, code: str | None) -> None:
     """Whatever a host sends, all processes of a run together stay below 1 GiB, and the step fails by itself."""
-    _lie(host, way)
+    lie(host, way)
     with Apart() as apart:
         most, last = _peak(apart, _order(host, 30 if way == "endless" else 90))
         assert not apart.left()
