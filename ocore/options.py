@@ -106,8 +106,10 @@ class ProvisionOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ConfigError(name, f"must be a whole number from {least} to {most}")
-        if not isinstance(self.security, bool):
-            raise ConfigError("security", "must be true or false")
+        for name in ("security", "allow_loopback", "deny_private"):
+            # Of a text even "false" would count as true.
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(name, "must be true or false")
         self._check_texts()
 
     def _check_texts(self) -> None:

@@ -175,6 +175,8 @@ NOWHERE = (
         {"apt_proxy": "ftp://x"},
         {"swap_mb": -1},
         {"security": "yes"},
+        {"allow_loopback": "false"},
+        {"deny_private": 1},
         {"security_ports": "http"},
         {"security_ports": "80,"},
         {"security_ports": "70000"},
