@@ -36,6 +36,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # Ansible's own tags, and those that the playbooks use for other things than steps.
 _TAGS: Final = frozenset({"all", "always", "never", "tagged", "untagged", "look", "python"})
 _KEYS: Final = frozenset({"name", "does", "needs", "after", "timeout"})
+# What PyYAML raises, also where a value is not what its tag or its form says: a month of 99, nesting without end.
+_NO_YAML: Final = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 # What every role must have.
 _ROLE: Final = ("tasks/main.yml", "tasks/state.yml", "meta/argument_specs.yml")
 
@@ -144,7 +146,7 @@ def _listed(file: Path) -> list[Any]:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise _wrong(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except _NO_YAML:
         raise _wrong(f"{file} is not YAML") from None
     steps = given.get("steps") if isinstance(given, dict) and set(given) == {"steps"} else None
     if not isinstance(steps, list) or not 1 <= len(steps) <= MAX_STEPS:

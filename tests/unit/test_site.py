@@ -141,9 +141,10 @@ def test_what_else_is_refused(folder: Path) -> None:
     (folder / "roles" / "motd" / "files" / "big").write_bytes(b"x" * (4 * 2**20))
     with pytest.raises(ocore.ConfigError, match="more than 500 files or 4 MiB"):
         ocore.Site.load(folder)
-    (folder / FILE).write_text("steps: [")
-    with pytest.raises(ocore.ConfigError, match="is not YAML"):
-        ocore.Site.load(folder)
+    for text in ("steps: [", "2026-99-99", "!!int ''", "!!bool x", "!!timestamp x", "[" * 5000, "9" * 5000):
+        (folder / FILE).write_text(text)
+        with pytest.raises(ocore.ConfigError, match="is not YAML"):
+            ocore.Site.load(folder)
     with pytest.raises(ocore.ConfigError, match="cannot be read"):
         ocore.Site.load(folder / "none")
 
