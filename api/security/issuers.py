@@ -18,7 +18,16 @@ import jwt
 from api.logs import log
 from api.security.fetching import FetchFailed, fetch
 from api.security.jwks import Key, KeysRefused, read_keys
-from api.security.tokens import DAY, LEEWAY, MAX_TEXT, PERMISSIONS, Caller, TokenRefused, unverified
+from api.security.tokens import (
+    DAY,
+    LEEWAY,
+    MAX_TEXT,
+    PERMISSIONS,
+    Caller,
+    TokenRefused,
+    check_beginning,
+    unverified,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +99,7 @@ class Issuers:
         organization = _text(_claim(claims, issuer.organization_claim))
         if issuer.organizations and organization not in issuer.organizations:
             raise TokenRefused("its issuer may not speak for that organization")
+        check_beginning(claims)
         begins = claims.get("iat", int(time.time()))
         if not all(type(one) is int for one in (begins, claims["exp"])) or claims["exp"] - begins > self._longest:
             raise TokenRefused("it would live too long")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,8 @@ LEEWAY: Final = 30
 DAY: Final = 86400
 _REQUIRED: Final = ["iss", "aud", "exp", "iat", "sub", "jti", "org"]
 MAX_TEXT: Final = 200
+# Header, claims and signature.
+_FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class TokenRefused(Exception):  # noqa: N818 - reads as what happened
@@ -117,6 +120,7 @@ class Tokens:
         granted = claims.get("permissions", [])
         if not isinstance(granted, list) or not all(isinstance(one, str) for one in granted):
             raise TokenRefused("permissions is no list of texts")
+        check_beginning(claims)
         times = [claims["iat"], claims["exp"]]
         if not all(isinstance(one, int) for one in times) or claims["exp"] - claims["iat"] > self._longest:
             raise TokenRefused("it would live too long")
@@ -124,14 +128,19 @@ class Tokens:
         return Caller(claims["org"], claims["sub"], known, claims["jti"]), claims["exp"]
 
 
+def check_beginning(claims: dict[str, Any]) -> None:
+    """Raise TokenRefused where the time before which a token does not count is none; PyJWT reads numbers in texts."""
+    if type(claims.get("nbf", 0)) not in {int, float}:
+        raise TokenRefused("nbf is no number")
+
+
 def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a token says in its header and its claims, which nobody has signed yet, or raise TokenRefused."""
-    if len(token) > MAX_TOKEN or not token.isascii():
-        raise TokenRefused("it is too large, or no token")
-    parts = token.split(".")
-    if len(parts) != 3:  # noqa: PLR2004 - header, claims and signature
-        raise TokenRefused("it has not three parts")
-    return _object(parts[0]), _object(parts[1])
+    # Python passes over what is no base64, so that a token could be written in many ways.
+    if len(token) > MAX_TOKEN or not _FORM.fullmatch(token):
+        raise TokenRefused("it is too large, or has not three parts in base64")
+    header, claims, _ = token.split(".")
+    return _object(header), _object(claims)
 
 
 def _object(part: str) -> dict[str, Any]:
