@@ -1,8 +1,9 @@
 """The process tree of a run: started in namespaces of its own, so that ending its first process ends all of it.
 
 bubblewrap gives it a PID namespace (nothing can leave it), private file systems where programs leave things behind
-(/tmp, /run, /dev/shm, home), and a system that is read-only. Where a machine refuses namespaces the tree is started
-under a supervisor instead; see `ocore/inside/supervisor.py` for what that does not promise.
+(/tmp, /run, /dev/shm, home), and of the machine's files only programs and their settings, read-only, also for root: a
+server that takes over the ssh client finds no data of anybody there. Where a machine refuses namespaces the tree is
+started under a supervisor instead; see `ocore/inside/supervisor.py` for what that does not promise.
 """
 
 from __future__ import annotations
@@ -22,7 +23,22 @@ from ocore import content
 Isolation = Literal["full", "reduced", "replayed"]
 
 WORK: Final = "/run/ocore"
-_HIDDEN: Final = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/dev/shm")  # noqa: S108 - hidden, not used
+# Programs and what they are set up with. Whatever else the machine has is not there: data may be anywhere.
+_SYSTEM: Final = ("/bin", "/etc", "/gnu", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/sbin", "/usr")
+# By these, users are known who come from a directory service; ssh refuses to start for a user whom it does not know.
+_USERS: Final = ("/var/lib/sss/mc", "/var/lib/sss/pipes/nss")
+# What root can read in the former, without any privilege.
+_SECRET: Final = (
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/ocore",
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/sudoers.d",
+)
+_EMPTY: Final = ("/tmp", "/var/tmp", "/run", "/home", "/root")  # noqa: S108 - hidden, not used
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -38,7 +54,8 @@ def isolation() -> Isolation:
 def _namespaces_work() -> bool:
     if shutil.which("bwrap") is None:
         return False
-    probe = ["bwrap", *_namespaces(), "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
+    view = ["--ro-bind", "/", "/", "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
+    probe = ["bwrap", *_namespaces(), *view, "true"]
     done = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
     return done.returncode == 0
 
@@ -55,7 +72,8 @@ def _needed() -> list[Path]:
         if spec and spec.origin:
             found.append(Path(spec.origin).parent.parent)
     # As it is named, and where it really is: a virtual environment may be reached through a link.
-    return list(dict.fromkeys(one for path in found for one in (path.absolute(), path.resolve())))
+    paths = list(dict.fromkeys(one for path in found for one in (path.absolute(), path.resolve())))
+    return [path for path in paths if not any(path.is_relative_to(other) for other in paths if other != path)]
 
 
 def _environment(work: str) -> dict[str, str]:
@@ -70,18 +88,42 @@ def _environment(work: str) -> dict[str, str]:
     }
 
 
+def _shown(path: str) -> list[str]:
+    """Return the arguments that show something of the machine's as it is, read-only; none where it is not there."""
+    if Path(path).is_symlink():
+        return ["--symlink", str(Path(path).readlink()), path]
+    return ["--ro-bind-try", path, path]
+
+
+def _hidden(path: str) -> list[str]:
+    """Return the arguments that put something empty over what is shown."""
+    if Path(path).is_dir():
+        return ["--tmpfs", path, "--remount-ro", path]
+    return ["--ro-bind", "/dev/null", path] if Path(path).exists() else []
+
+
+def _privileges(agent_socket: str | None) -> list[str]:
+    """Return the arguments that leave root no privilege but, where it uses another user's agent, to reach that."""
+    kept = []
+    if agent_socket and os.getuid() == 0 and Path(agent_socket).stat().st_uid != 0:
+        kept = ["--cap-add", "CAP_DAC_OVERRIDE"]
+    return ["--cap-drop", "ALL", *kept]
+
+
 def _bubblewrap(agent_socket: str | None) -> list[str]:
-    command = ["bwrap", *_namespaces(), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    for folder in _HIDDEN:
-        if Path(folder).is_dir() and not Path(folder).is_symlink():
-            command += ["--tmpfs", folder]
+    command = ["bwrap", *_namespaces(), *_privileges(agent_socket)]
+    command += [word for path in (*_SYSTEM, *_USERS) for word in _shown(path)]
+    command += [word for path in _SECRET for word in _hidden(path)]
+    command += ["--dev", "/dev", "--proc", "/proc"]
+    command += [word for path in _EMPTY for word in ("--tmpfs", path)]
     for path in _needed():
-        # Only what a private file system has hidden must be shown again.
-        if any(path.is_relative_to(folder) for folder in _HIDDEN):
+        if not any(path.is_relative_to(folder) for folder in _SYSTEM):
             command += ["--ro-bind", str(path), str(path)]
     if agent_socket:
         command += ["--bind", agent_socket, agent_socket]
     command += ["--perms", "0700", "--dir", WORK, "--chdir", WORK, "--clearenv"]
+    # The kernel's settings are in there, and root needs no privilege to change them.
+    command += ["--remount-ro", "/proc", "--remount-ro", "/"]
     for name, value in _environment(WORK).items():
         command += ["--setenv", name, value]
     return command

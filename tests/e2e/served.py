@@ -221,14 +221,15 @@ class Client:
     token: str
     _turn: itertools.count[int] = field(default_factory=itertools.count)
 
-    def _http(self, seconds: float | None = 30.0) -> httpx2.Client:
+    def http(self, seconds: float | None = 30.0) -> httpx2.Client:
+        """Return what makes requests as this somebody."""
         urls = self.served.urls()
         headers = {"Authorization": f"Bearer {self.token}"}
         return httpx2.Client(base_url=urls[next(self._turn) % len(urls)], headers=headers, timeout=seconds)
 
     def call(self, method: str, path: str, status: int | None = 200, **what: Any) -> Any:
         """Make a request, and return what the answer says; its status must be this one, unless that is None."""
-        with self._http() as http:
+        with self.http() as http:
             answer = http.request(method, f"/api{path}", **what)
         self.served.answers.append(repr(answer.headers).encode() + answer.content)
         assert status in {None, answer.status_code}, f"{method} {path}: {answer.status_code} {answer.text}"
@@ -286,7 +287,7 @@ class Client:
     def follow(self, name: str, after: int = 0) -> Iterator[Said]:
         """Yield a run's events as they come, to its end."""
         headers = {"Last-Event-ID": str(after)} if after else {}
-        with self._http(None) as http, http.stream("GET", f"/api/runs/{name}/events", headers=headers) as answer:
+        with self.http(None) as http, http.stream("GET", f"/api/runs/{name}/events", headers=headers) as answer:
             assert answer.status_code == 200, answer.read()
             fields: dict[str, str] = {}
             for line in answer.iter_lines():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.conftest import serve, start
 from tests.faults.played import Played
 from tests.service.conftest import environment, pytest_generate_tests, servers, service, settings, storage
 from tests.service.storages import Missing, Postgres
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.service.storages import Servers
 
-__all__ = ["environment", "pytest_generate_tests", "servers", "service", "settings", "storage"]
+__all__ = ["environment", "pytest_generate_tests", "serve", "servers", "service", "settings", "start", "storage"]
 
 # It says a line for every request.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
