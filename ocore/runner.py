@@ -32,8 +32,8 @@ def _refuse_odd_names(runner: Any) -> None:
     runner.event_callback = take_named
 
 
-def run(folder: Path, environment: dict[str, str], handle: Callable[[dict[str, Any]], None]) -> tuple[int, str]:
-    """Run one playbook and return Ansible's exit code and ansible-runner's word for it.
+def run(folder: Path, environment: dict[str, str], handle: Callable[[dict[str, Any]], None]) -> tuple[int | None, str]:
+    """Run one playbook and return Ansible's exit code, None where it was killed, and ansible-runner's word for it.
 
     Which playbook, and how, the program `ansible-playbook` that is first on the environment's PATH is told by others
     (see `ocore/inside/ready.py`).
@@ -64,4 +64,4 @@ def run(folder: Path, environment: dict[str, str], handle: Callable[[dict[str, A
     )
     _refuse_odd_names(runner)
     runner.run()
-    return int(runner.rc), str(runner.status)
+    return None if runner.rc is None else int(runner.rc), str(runner.status)

@@ -56,7 +56,7 @@ class Player:
         # A folder of the run's own: another run that ends must not take it away.
         self._remote = f"~/.ocore/{run}"
         self._channel = channel
-        self._ended: Queue[tuple[int, str]] = Queue(1)
+        self._ended: Queue[tuple[int | None, str]] = Queue(1)
         self._untidy = False
         orders = work / "orders"
         os.mkfifo(orders)
@@ -77,7 +77,7 @@ class Player:
             "OCORE_ORDERS": str(orders),
             "PATH": f"{programs}:{os.environ['PATH']}",
         }
-        ended = (1, "error")
+        ended: tuple[int | None, str] = (1, "error")
         try:
             ended = runner.run(folder, environment, self._handle)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it as a failure that says so

@@ -68,7 +68,7 @@ def begin() -> list[dict[str, Any]]:
     ]
 
 
-def end(code: int = 0) -> dict[str, Any]:
+def end(code: int | None = 0) -> dict[str, Any]:
     """Return the answer with which a play ends."""
     return {"type": "end", "code": code, "status": "successful" if code == 0 else "failed"}
 
