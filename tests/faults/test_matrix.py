@@ -8,8 +8,9 @@ from tests.faults import matrix
 
 
 def test_each_row_has_a_test_and_each_mark_a_row() -> None:
-    """A promise without a test is none."""
-    assert set(matrix.tests()) == {row.id for row in matrix.ROWS}
+    """A promise without a test is none; where there is none yet, the row says so."""
+    found = set(matrix.tests())
+    assert {row.id for row in matrix.ROWS if not row.limit} <= found <= {row.id for row in matrix.ROWS}
 
 
 @pytest.mark.parametrize("page", matrix.PAGES)
