@@ -34,9 +34,11 @@ class Tripwire:
 
     """
 
-    def __init__(self, beside: Path | None = None) -> None:
-        """Make it in a folder that a run's sandbox shows: one of the product's own files."""
-        self._folder = Path(tempfile.mkdtemp(prefix=".tripwire-", dir=beside or content.root()))
+    def __init__(self) -> None:
+        """Make it in a folder that a run's sandbox shows: that of the product's own files."""
+        base = content.root() / ".dev"
+        base.mkdir(exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="tripwire-", dir=base))
         self._traces = self._folder / "traces"
         self._traces.mkdir()
         self.run = str(self._folder / "trip")

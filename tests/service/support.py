@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ class Service:
         self._made += 1
         given = {
             "name": f"server-{self._made}",
-            "host": f"192.0.2.{self._made}",
+            "host": str(IPv4Address("192.0.2.0") + self._made),
             "sshPrivateKey": private_key("ed25519"),
         }
         return {name: value for name, value in (given | fields).items() if value is not None}
