@@ -242,30 +242,30 @@ def test_a_field_of_the_api_refuses_or_keeps(shared: Service, which: str, record
         for part, name, schema in found:
             asking = Asking(shared, operation, part, name, schema)
             for what, text in texts(which).items():
-                _check(asking, text, sending.ask(text), f"{operation} {part} {name}: {what}")
+                _check(asking, text, asking.ask(text), f"{operation} {part} {name}: {what}")
                 tried += 1
                 # A heartbeat that comes at once after another one is refused.
-                if sending.call.method == "DELETE" or operation == HEARTBEAT:
+                if asking.call.method == "DELETE" or operation == HEARTBEAT:
                     asking = Asking(shared, operation, part, name, schema)
     record_property("runs", tried)
 
 
 def _check(asking: Asking, text: str, answer: httpx2.Response, what: str) -> None:
-    refuses = REFUSES.get(sending.name, set()) | REFUSES.get(sending.part, set())
+    refuses = REFUSES.get(asking.name, set()) | REFUSES.get(asking.part, set())
     body = answer.text
     assert answer.status_code < 500, f"{what}: {body}"
     if answer.status_code == 422 and answer.json()["code"] == "idempotency_conflict":
-        assert sending.name == "idempotency-key", what  # it was another operation's
+        assert asking.name == "idempotency-key", what  # it was another operation's
         return
     if answer.status_code == 422:
         told = problem(answer, 422)
         named = {one["pointer"] for one in told["errors"]}
         assert named, what
-        if sending.part == "header":
-            assert sending.name in told["detail"].lower(), what
-        elif sending.part != "key":  # a key that is not known is named by itself
-            assert all(one.startswith(f"/{sending.name}") for one in named), f"{what}: {named}"
-        assert sending.part == "key" or RUN not in body, f"{what}: it is repeated"
+        if asking.part == "header":
+            assert asking.name in told["detail"].lower(), what
+        elif asking.part != "key":  # a key that is not known is named by itself
+            assert all(one.startswith(f"/{asking.name}") for one in named), f"{what}: {named}"
+        assert asking.part == "key" or RUN not in body, f"{what}: it is repeated"
         return
     if answer.status_code >= 400:
         assert answer.status_code in refuses | BUSY | ({413} if len(text) > MOST // 4 else set()), (
@@ -276,14 +276,14 @@ def _check(asking: Asking, text: str, answer: httpx2.Response, what: str) -> Non
 
 
 def _check_kept(asking: Asking, text: str, answer: httpx2.Response, what: str) -> None:
-    if answer.headers.get("content-type", "").startswith("application/json") and sending.part == "body":
+    if answer.headers.get("content-type", "").startswith("application/json") and asking.part == "body":
         told = answer.json()
-        if sending.name in told and sending.name != "steps":
-            assert told[sending.name] in {text, text.strip(), _normal_host(text)}, what
+        if asking.name in told and asking.name != "steps":
+            assert told[asking.name] in {text, text.strip(), _normal_host(text)}, what
         # In a PUT an empty one is no password, and leaves what is there.
-        if sending.name == "sshPassword" and text:
-            assert _stored(sending.service, told["id"]) == text, what
-    if sending.name == "x-request-id":
+        if asking.name == "sshPassword" and text:
+            assert _stored(asking.service, told["id"]) == text, what
+    if asking.name == "x-request-id":
         assert answer.headers["X-Request-ID"].isascii(), what
 
 
