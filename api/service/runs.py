@@ -74,7 +74,7 @@ def cancel(scope: Scope, name: str, by: str) -> Run:
     if run.state == RunState.QUEUED:
         end(run, RunState.CANCELLED, f"Cancelled by {by} before it began.", ocore.ErrorCode.CANCELLED)
         tell(scope.session, run)
-        if run.kind != RunKind.DRIFT and running(scope.session, server) is None:
+        if run.kind != RunKind.DRIFT and not _is_told_of(server, running(scope.session, server)):
             _settle(server)
             scope.session.add(server)
     elif run.state == RunState.RUNNING:
@@ -84,6 +84,11 @@ def cancel(scope: Scope, name: str, by: str) -> Run:
     scope.session.add(run)
     scope.note("run.cancel", _thing(run, server))
     return run
+
+
+def _is_told_of(server: Server, going: Run | None) -> bool:
+    """Tell whether the end of the run that goes on will say how a server stands: not if it was overtaken, nor a look."""
+    return going is not None and going.kind != RunKind.DRIFT and going.generation == server.generation
 
 
 def _settle(server: Server) -> None:

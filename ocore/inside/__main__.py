@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +51,10 @@ def main() -> int:
     channel = Channel.take_stdout()
     try:
         _obey(channel, work)
+    except Exception:  # noqa: BLE001 - it is told, and this process ends
+        # Before the answers end: who reads them asks at once what the complaint was.
+        traceback.print_exc()
+        return 1
     finally:
         channel.close()
     return 0

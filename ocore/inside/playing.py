@@ -65,6 +65,17 @@ class Player:
         Thread(target=self._run, args=(orders,), name="player", daemon=True).start()
 
     def _run(self, orders: Path) -> None:
+        ended: tuple[int | None, str] = (1, "error")
+        try:
+            ended = runner.run(*self._prepared(orders), self._handle)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it as a failure that says so
+            # pexpect's errors go on for a page.
+            ended = (1, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        finally:
+            self._ended.put(ended)
+
+    def _prepared(self, orders: Path) -> tuple[Path, dict[str, str]]:
+        """Make what Ansible runs in; return its folder and its environment."""
         folder, programs = self._work / "runner", self._work / "programs"
         folder.mkdir()
         programs.mkdir()
@@ -73,18 +84,10 @@ class Player:
             f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m ocore.inside.ready\n", encoding="utf-8"
         )
         program.chmod(0o700)
-        environment = self._environment() | {
+        return folder, self._environment() | {
             "OCORE_ORDERS": str(orders),
             "PATH": f"{programs}:{os.environ['PATH']}",
         }
-        ended: tuple[int | None, str] = (1, "error")
-        try:
-            ended = runner.run(folder, environment, self._handle)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it as a failure that says so
-            # pexpect's errors go on for a page.
-            ended = (1, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
-        finally:
-            self._ended.put(ended)
 
     def _environment(self) -> dict[str, str]:
         """Return Ansible's settings: those of `ansible.cfg`, and what only a run knows."""

@@ -121,7 +121,9 @@ class Model:
             run.reason = run.reason or "cancelled"
             return "202"
         run.state = "cancelled"
-        if run.kind != "drift" and server.of("running") is None and server.status in {"pending", "at work"}:
+        going = server.of("running")
+        tells = going is not None and going.kind in TELLING and going.generation == server.generation
+        if run.kind != "drift" and not tells and server.status in {"pending", "at work"}:
             server.status = "error"
         return "202"
 

@@ -124,7 +124,7 @@ class Schedule:
                 *session.exec(select(MachineHold)).all(),
                 *session.exec(select(StepLog).where(StepLog.server_id == server, col(StepLog.completed_at).is_(None))),
             ]
-            runs = session.exec(select(Run).where(col(Run.server_id) == server)).all()
+            runs = session.exec(select(Run).where(col(Run.server_id) == server).order_by(col(Run.id))).all()
         assert not left
         if row is None:
             assert not runs, "runs outlived their server"

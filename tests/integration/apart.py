@@ -38,6 +38,8 @@ class Apart:
         # Short, since a socket's path may be in there.
         self.root = Path(tempfile.mkdtemp(prefix="oc-"))
         self._namespaces: set[str] = set()
+        # What stands before each command, to have it run somewhere else.
+        self.inside: list[str] = []
         self._running: list[subprocess.Popen[bytes]] = []
         self._memory = set(SHARED_MEMORY.iterdir())
         (self.root / "product").mkdir()
@@ -106,7 +108,7 @@ class Apart:
 
     def _start(self, command: list[str], stdin: IO[bytes] | int) -> subprocess.Popen[bytes]:
         program = subprocess.Popen(
-            command,
+            [*self.inside, *command],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

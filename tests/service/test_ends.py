@@ -57,6 +57,23 @@ def test_a_run_that_is_lost_with_a_follower_leaves_a_server_that_can_be_retried(
     assert service.call("POST", f"/api/servers/{made}/retry").status_code == 200
 
 
+@pytest.mark.promise("F24")
+@pytest.mark.parametrize("before", ["an older run", "a look"])
+def test_no_server_waits_for_a_run_that_was_cancelled(service: Service, before: str) -> None:
+    """While a run goes on whose end says nothing of it: one about an older connection, or a look at its drift."""
+    made = service.create()["id"]
+    running(service, made, "provisioning")
+    if before == "a look":
+        service.set_runs(made, kind="drift")
+        service.set(made, status="error")
+        post(service, made, "retry")
+    else:
+        service.call("PUT", f"/api/servers/{made}", json={"sshUser": "admin"})
+    assert service.get(made)["status"] == "pending"
+    service.call("POST", f"/api/runs/{service.runs(made)[0]['id']}/cancel")
+    assert service.get(made)["status"] == "error"
+
+
 def test_some_steps_do_not_make_a_server_active(service: Service) -> None:
     """A server that was never provisioned as a whole says so after a run of chosen steps."""
     made = service.create()["id"]

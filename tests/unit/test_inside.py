@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import threading
+from typing import TYPE_CHECKING
 
 from ocore.inside import channel, slim, supervisor
 from ocore.inside.login import parse
-from ocore.inside.playing import literal
+from ocore.inside.playing import Player, literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_probes_answers_are_found_among_other_output() -> None:
@@ -71,6 +75,17 @@ def test_details_are_dropped_and_counted_when_nobody_reads() -> None:
 
     assert received[-1] == {"boundary": True}
     assert sum(answer["dropped"] for answer in received if answer.get("type") == "gap") > 0
+
+
+def test_a_player_that_cannot_begin_ends_with_the_reason(tmp_path: Path) -> None:
+    """A work folder without room, or with something in the way, is no reason to wait for ever."""
+    (tmp_path / "programs").write_text("in the way", encoding="utf-8")
+    reading, writing = os.pipe()
+    answers = channel.Channel(writing)
+    code, words = Player(tmp_path, "run", answers)._ended.get(timeout=5)  # noqa: SLF001 - what `play` waits for
+    assert (code, words.partition(":")[0]) == (1, "FileExistsError")
+    answers.close()
+    os.close(reading)
 
 
 def test_descendants_are_found_over_generations() -> None:

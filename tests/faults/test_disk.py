@@ -1,0 +1,174 @@
+"""A disk is full: that of the database, or what a run keeps its files in. It is said in words, and nothing stays."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import event
+
+from tests.faults import wholeness
+from tests.faults.asking import Crowd
+from tests.faults.disks import SmallDisk
+from tests.faults.played import Played, body, create, only_run
+from tests.hosts import state
+from tests.integration.apart import Apart
+from tests.integration.conftest import start
+from tests.integration.stoppable import LONG, long_task, long_task_began
+from tests.service.pausing import Pausing
+from tests.service.support import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.hosts import Host
+    from tests.service.support import Service
+
+    Record = Callable[[str, object], None]
+
+# Hosts as they are made for what is of one run.
+__all__ = ["start"]
+KIB = 6 * 1024
+FULL = 15.0
+WORDS = "No space left on device"
+
+
+@contextlib.contextmanager
+def _no_larger(service: Service) -> Iterator[None]:
+    """Let an SQLite database become no larger than it is."""
+    engine = service.parts.database.engine
+
+    def limit(connection: object, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
+
+    event.listen(engine, "connect", limit)
+    engine.dispose()
+    yield
+    event.remove(engine, "connect", limit)
+    engine.dispose()
+
+
+@pytest.mark.promise("F10")
+@pytest.mark.parametrize("storage", ["sqlite"])
+def test_a_database_that_cannot_grow_refuses_in_words(service: Service) -> None:
+    """A request says to come again, and has left nothing; a run that cannot write says so, and can be tried again."""
+    made = service.create()["id"]
+    transport = Pausing()
+    with service.worker(transport):
+        transport.wait()
+        with _no_larger(service):
+            transport.go.set()
+            codes = [service.call("POST", "/api/servers", json=service.body()) for _ in range(20)]
+            refused = [answer for answer in codes if answer.status_code != 201]
+            assert refused
+            for answer in refused:
+                assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
+                assert int(answer.headers["Retry-After"]) > 0
+            listed = service.call("GET", "/api/servers").json()["servers"]
+            assert len(listed) == 1 + len(codes) - len(refused)
+            # Its lease can be extended all the same: what was there before needs no more room.
+            found = service.until(made, "error") if service.get(made)["status"] != "error" else service.get(made)
+            assert "progress could not be written" in found["statusMessage"]
+        assert service.call("POST", f"/api/servers/{made}/retry").status_code == 200
+        for one in listed:
+            service.until(one["id"], "active", 60)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("F10")
+def test_a_full_disk_under_the_database_is_waited_for(tmp_path: Path, record_property: Record) -> None:
+    """Requests are told to come again; runs stop by themselves; nobody can start; all goes on once there is room."""
+    with Played(tmp_path, {}) as served, SmallDisk(served.home, KIB) as disk:
+        served.inside, served.home = disk.inside, disk.seen
+        _, worker = served.start("api", "worker")
+        client = served.client()
+        server = create(client, "takes-40-1.example")
+        wait_for(lambda: only_run(client, server)["state"] == "running", "its run goes on")
+        with Crowd(client, server) as crowd:
+            time.sleep(1)
+            until = time.monotonic() + FULL
+            while time.monotonic() < until:
+                # What the database gives back to the disk is taken again.
+                disk.fill()
+                time.sleep(0.2)
+            command = [*disk.inside, sys.executable, "-m", "ocore", "serve", "--port", "0"]
+            disk.fill()
+            begun = subprocess.run(
+                command, capture_output=True, text=True, env=served.environment, timeout=60, check=False
+            )
+            disk.empty()
+            back = time.monotonic()
+            wait_for(lambda: crowd.recovered(back) is not None, "requests are answered well again", 60)
+            record_property("recovery", round(crowd.recovered(back) or 0.0, 2))
+        assert (begun.returncode, "Traceback" in begun.stderr) == (1, False), begun.stderr
+        bad = [one for one in crowd.answers if not one.allowed]
+        assert not bad, bad[:3]
+        assert [one for one in crowd.answers if one.status == 503], "nobody was told to come again"
+        for one in (server, *crowd.created):
+            client.until(one, "active", 240)
+        wholeness.settled(served)
+        key = body("x")["sshPrivateKey"].splitlines()[2].encode()
+        assert not [file for file in disk.seen.iterdir() if file.is_file() and key in file.read_bytes()]
+        assert "a step failed" not in worker.said()
+
+
+@pytest.fixture(scope="module")
+def host(start: Callable[..., Host]) -> Host:
+    """Return a host with Docker in it."""
+    return start("root-key", docker=True)
+
+
+def _validate(apart: Apart, host: Host, *more: str) -> subprocess.Popen[bytes]:
+    options = ["--allow-loopback", "--minimum-disk-gb", "1", "--key", str(state.client_key())]
+    return apart.ocore("validate", host.target, *options, *more)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("F10")
+def test_a_run_without_room_for_its_files_fails_in_words(host: Host, record_property: Record) -> None:
+    """However far it comes: it ends by itself, says what is missing, and leaves no file and no process."""
+    sizes = range(4, 32, 4)
+    for kilobytes in sizes:
+        # Without namespaces, since there a run's files are where somebody may have filled the disk.
+        with Apart(isolation="reduced") as apart, SmallDisk(apart.root / "run", kilobytes) as disk:
+            apart.inside = disk.inside
+            program = _validate(apart, host)
+            said, _ = program.communicate(timeout=120)
+            if program.returncode == 0:
+                continue
+            assert WORDS in said.decode(), (kilobytes, said.decode())
+            assert "Traceback" not in said.decode(), (kilobytes, said.decode())
+            assert not list(disk.seen.iterdir()), kilobytes
+            assert not apart.alive()
+    record_property("runs", len(sizes))
+    with Apart(isolation="reduced") as apart:
+        program = _validate(apart, host)
+        program.communicate(timeout=120)
+        assert program.returncode == 0, "with room it works"
+
+
+@pytest.mark.slow
+@pytest.mark.promise("F10")
+def test_a_sandbox_whose_memory_is_full_fails_in_words(host: Host) -> None:
+    """The same with namespaces, in the middle of a run."""
+    with Apart() as apart, long_task(host):
+        options = ["--allow-loopback", "--minimum-disk-gb", "1", "--key", str(state.client_key()), "--proxy", "none"]
+        program = apart.ocore("provision", host.target, *options)
+        wait_for(lambda: program.poll() is not None or long_task_began(host), "the long task begins", 180)
+        apart.note_namespaces()
+        own = Path("/proc/self/ns/mnt").readlink()
+        inside = [pid for pid in apart.alive() if Path(f"/proc/{pid}/ns/mnt").readlink() != own]
+        enter = ["nsenter", "--target", str(inside[-1]), "--mount", "--"]
+        used = int(subprocess.check_output([*enter, "df", "--output=used", "-k", "/run"]).split()[-1])
+        subprocess.run([*enter, "mount", "-o", f"remount,size={used + 4}k", "/run"], check=True)
+        host.exec(f"pkill -f '^{LONG}'", check=False)
+        said, _ = program.communicate(timeout=180)
+        assert program.returncode != 0
+        assert WORDS in said.decode() or "disk" in said.decode(), said.decode()[-3000:]
+        assert not apart.alive()
+        assert not apart.left()
