@@ -87,7 +87,7 @@ def cancel(scope: Scope, name: str, by: str) -> Run:
 
 
 def _is_told_of(server: Server, going: Run | None) -> bool:
-    """Tell whether the end of the run that goes on will say how a server stands: not if it was overtaken, nor a look."""
+    """Tell whether the run that goes on will say how a server stands: not one that was overtaken, and no look."""
     return going is not None and going.kind != RunKind.DRIFT and going.generation == server.generation
 
 
