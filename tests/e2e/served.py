@@ -23,7 +23,7 @@ from tests.integration.apart import wait_for
 from tests.integration.support import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tests.hosts import Host
@@ -47,8 +47,8 @@ QUICK = {
 }
 READY = 90.0
 # What this starts is killed with it.
-_ELSEWHERE = ["unshare", *(["--user", "--map-current-user"] if os.getuid() else [])]
-_ELSEWHERE += ["--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"]
+ELSEWHERE = ["unshare", *(["--user", "--map-current-user"] if os.getuid() else [])]
+ELSEWHERE += ["--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"]
 _AT = re.compile(r"oCore serves at (http://\S+)")
 
 
@@ -141,12 +141,13 @@ class Served:
         Such as are `elsewhere` have process ids of their own, as on another machine: nobody here can tell whether
         they live.
         """
-        programs = [self._start(role, _ELSEWHERE if elsewhere else self.inside) for role in roles]
+        programs = [self.begin(role, ELSEWHERE if elsewhere else self.inside) for role in roles]
         for program in programs:
             wait_for(program.is_ready, READY, f"{program.role} is ready")
         return programs
 
-    def _start(self, role: str, before: list[str]) -> Program:
+    def begin(self, role: str, before: Sequence[str] = ()) -> Program:
+        """Start a process for a role, by way of another program where one is given, and do not wait for it."""
         log = self.logs / f"{role}-{next(self._numbers)}.log"
         with log.open("ab") as file:
             process = subprocess.Popen(

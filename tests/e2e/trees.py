@@ -38,6 +38,10 @@ class Tree:
         """Return how many there were."""
         return len(self._members)
 
+    def members(self) -> set[int]:
+        """Return those of them that live, without such as came later: a namespace's number is given to others again."""
+        return {pid for pid, _, began, _ in _processes() if (pid, began) in self._members}
+
     def alive(self) -> set[int]:
         """Return those that live."""
         return {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.conftest import serve, start
+from tests.faults.marked import Marked
 from tests.faults.played import Played
 from tests.service.conftest import environment, pytest_generate_tests, servers, service, settings, storage
 from tests.service.storages import Missing, Postgres
@@ -55,3 +56,24 @@ def postgres() -> Iterator[Postgres]:
     yield found
     found.stop(signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def serve_marked(
+    servers: Servers,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., contextlib.AbstractContextManager[Marked]]:
+    """Return a function that gives a marked service without processes on an empty storage."""
+
+    @contextlib.contextmanager
+    def opened(storage: str = "sqlite", **settings: object) -> Iterator[Marked]:
+        try:
+            with (
+                servers.environment(storage) as found,
+                Marked(tmp_path_factory.mktemp("served"), found, **settings) as served,
+            ):
+                yield served
+        except Missing as missing:
+            pytest.fail(str(missing))
+
+    return opened

@@ -1,0 +1,285 @@
+"""Kills whatever may be killed, at random moments of random runs, and looks each time whether all is well again.
+
+One round: a run is asked for, processes are killed, what was a process of the service is started anew, and then the run
+must end, the server be as it should, and nothing be left. Everything that is random comes from one seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+
+from tests.e2e.served import ELSEWHERE
+from tests.e2e.trees import Tree
+from tests.faults import watched
+from tests.faults.invariants import AT_WORK, Invariants, Row
+from tests.integration.apart import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.e2e.served import Client, Program
+    from tests.faults.marked import Found, Marked
+    from tests.hosts import Host
+
+# Figures: shown with `-o log_cli=true -o log_cli_level=info`, and where a test fails.
+log = logging.getLogger(__name__)
+# What is killed, and how often.
+VICTIMS: Final = {"api": 20, "worker": 35, "supervisor": 20, "ansible": 20, "all": 5}
+RUNS: Final[dict[str, dict[str, Any]]] = {
+    "validate": {"kind": "validate"},
+    "drift": {"kind": "drift"},
+    "watched": {"kind": "provision", "steps": [watched.STEP], "force": True},
+    "provision": {"kind": "provision"},
+}
+# A busy machine needs most of this for the run itself; what was lost is found within a lease.
+CONVERGES: Final = 400.0
+GONE: Final = 15.0
+# How a run may end whose own process was killed. One whose worker or API was killed must succeed.
+CUT: Final = "worker_lost"
+# A request is answered within about this.
+_ANSWER: Final = 0.1
+
+
+def seed(name: str) -> str:
+    """Return a new seed; OCORE_TEST_SEED makes a loop again that has failed."""
+    return os.environ.get("OCORE_TEST_SEED") or f"{name}-{os.urandom(4).hex()}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host, and the server that stands for it."""
+
+    host: Host
+    server: str
+
+
+@dataclass
+class Round:
+    """What is known of one round.
+
+    Attributes:
+        number: its number.
+        target: what its run is about.
+        kind: which run it is, of `RUNS`.
+        run: its id.
+        killed_at: when the last process was killed.
+        cut: whether a process was killed that is the run's own, so that the run may fail.
+
+    """
+
+    number: int
+    target: Target
+    kind: str
+    run: str = ""
+    killed_at: float | None = None
+    cut: bool = False
+
+
+@dataclass
+class KillLoop:
+    """A service under fire.
+
+    Attributes:
+        served: the service; its API and workers run already.
+        client: who asks for runs.
+        targets: what the runs are about.
+        seed: where everything random comes from.
+        elsewhere: whether workers have process ids of their own, as on another machine.
+        kinds: the runs that are asked for.
+        settles: what a server may be in the end of each round.
+        again: the run that mends what a run that failed has left.
+
+    """
+
+    served: Marked
+    client: Client
+    targets: Sequence[Target]
+    seed: str
+    elsewhere: bool = False
+    kinds: Sequence[str] = tuple(RUNS)
+    settles: frozenset[str] = frozenset({"active"})
+    again: str = "provision"
+    kills: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    recoveries: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin at the seed, and learn how long each kind of run takes here and now."""
+        self._chance = random.Random(self.seed)  # noqa: S311 - moments, not secrets
+        self._invariants = Invariants(self.served)
+        self._rounds = 0
+        self._lengths: dict[str, float] = {}
+        self._asked = len(self._invariants.look())
+        for kind in self.kinds:
+            began = time.monotonic()
+            this = self._next(self.targets[0], kind)
+            this.run = self._ask(this)
+            self._converge(this)
+            self._lengths[kind] = time.monotonic() - began
+
+    def until(self, kills: int, seconds: float) -> None:
+        """Go on until so many were killed, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while self.kills.total() < kills and time.monotonic() < deadline:
+            self.round(self._chance.choices(list(VICTIMS), list(VICTIMS.values()))[0])
+
+    def round(self, victim: str) -> None:
+        """Kill one of a kind, or two, and see all well again."""
+        this = self._next(self._chance.choice(self.targets), self._chance.choice(self.kinds))
+        if victim == "api" and self._chance.random() < 0.5:
+            self._kill_in_request(this)
+        else:
+            this.run = self._ask(this)
+            for _ in range(self._chance.choice((1, 1, 2))):
+                if not self._strike(this, victim):
+                    break
+        self._converge(this)
+
+    def told(self) -> str:
+        """Say what was done."""
+        ordered = sorted(self.recoveries)
+        middle = ordered[len(ordered) // 2] if ordered else 0.0
+        return (
+            f"{self.kills.total()} kills in {self._rounds} rounds {dict(self.kills)}, runs {dict(self.ends)}, "
+            f"{self._invariants.looks} looks; recovery {middle:.1f} s in the middle, {max(ordered, default=0):.1f} s "
+            f"at worst; seed {self.seed}"
+        )
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def _next(self, target: Target, kind: str) -> Round:
+        self._rounds += 1
+        if RUNS[kind]["kind"] == "provision":
+            watched.make_due(target.host)
+        return Round(self._rounds, target, kind)
+
+    def _ask(self, this: Round, **headers: str) -> str:
+        path = f"/servers/{this.target.server}/runs"
+        run: str = self.client.call("POST", path, 202, json=RUNS[this.kind], headers=headers)["id"]
+        self._asked += not headers
+        return run
+
+    def _kill_in_request(self, this: Round) -> None:
+        """Kill the API while it answers, and ask again with the same key: one run, whatever it had come to."""
+        key = {"Idempotency-Key": f"{self.seed}-{this.number}"}
+        moment = self._chance.uniform(0, _ANSWER)
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self._ask, this, **key)
+            time.sleep(moment)
+            self._kill(this, "api", *self._of_role("api"))
+            with contextlib.suppress(httpx2.HTTPError):
+                asked.result()
+        this.run = self._ask(this, **key)
+        self._asked += 1
+        self._tell(this, f"the API killed {moment:.3f} s after the request")
+
+    # --- killing ------------------------------------------------------------------------------------------------------
+
+    def _strike(self, this: Round, victim: str) -> bool:
+        """Kill at a random moment of the run; False where it had ended by then."""
+        moment = self._chance.uniform(0, self._lengths[this.kind] * 0.9)
+        if victim in {"supervisor", "ansible"}:
+            wait_for(lambda: self._found(victim) or self._has_ended(this), CONVERGES, f"there is a process: {victim}")
+            moment *= 0.6
+        end = time.monotonic() + moment
+        while (left := end - time.monotonic()) > 0:
+            self._invariants.look()
+            time.sleep(min(left, 0.2))
+        if self._has_ended(this):
+            return False
+        if victim in {"supervisor", "ansible"}:
+            self._kill_found(this, victim)
+        elif victim == "all":
+            self._kill(this, victim, *self.served.running)
+        else:
+            self._kill(this, victim, self._one(victim))
+        self._tell(this, f"{victim} killed after {moment:.2f} s")
+        return True
+
+    def _has_ended(self, this: Round) -> bool:
+        return self._row(this.run).state not in AT_WORK
+
+    def _row(self, run: str) -> Row:
+        [found] = [row for row in self._invariants.look() if row.id == run]
+        return found
+
+    def _of_role(self, role: str) -> list[Program]:
+        return [one for one in self.served.running if one.role == role]
+
+    def _one(self, role: str) -> Program:
+        """Return a process of the service: of workers, more often than not the one that makes the run."""
+        programs = self._of_role(role)
+        owners = [row.owner for row in self._invariants.look() if row.state == "running"]
+        busy = [one for one in programs if any(owner in one.said() for owner in owners)]
+        return self._chance.choice(busy if busy and self._chance.random() < 0.8 else programs)
+
+    def _kill(self, this: Round, what: str, *programs: Program) -> None:
+        """Kill processes of the service, see that what they had at work is gone, and start others in their place."""
+        trees = [Tree(program.pid) for program in programs]
+        this.killed_at = self.served.kill(*programs)
+        self.kills[what] += len(programs)
+        wait_for(lambda: not any(tree.members() for tree in trees), GONE, f"what was below {what} is gone")
+        if what == "all":
+            # The queue, where it is a file, goes with them.
+            for file in self.served.home.glob("queue.db*"):
+                file.unlink()
+        for program in programs:
+            self.served.begin(program.role, ELSEWHERE if self.elsewhere and program.role == "worker" else [])
+        wait_for(self.served.urls, CONVERGES, "there is an API")
+
+    def _found(self, victim: str) -> list[Found]:
+        return [one for one in self.served.of_runs() if (one.is_ansible if victim == "ansible" else one.is_supervisor)]
+
+    def _kill_found(self, this: Round, victim: str) -> None:
+        """Kill a process of the run's own tree, if there still is one."""
+        found = self._found(victim)
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            self._chance.choice(found).kill()
+            this.killed_at, this.cut = time.monotonic(), True
+            self.kills[victim] += 1
+
+    # --- afterwards ---------------------------------------------------------------------------------------------------
+
+    def _converge(self, this: Round) -> None:
+        """Check that all comes to its end, and is as it should be then."""
+        wait_for(lambda: self._has_ended(this), CONVERGES, f"the run ends: {self._row(this.run)}")
+        row = self._row(this.run)
+        if this.killed_at is not None:
+            self.recoveries.append(time.monotonic() - this.killed_at)
+            self._tell(this, f"{row.state} {row.code} after {self.recoveries[-1]:.1f} s")
+        self.ends[f"{row.state} {row.code}".strip()] += 1
+        assert row.state == "succeeded" or (this.cut and (row.state, row.code) == ("failed", CUT)), row
+        if row.state == "failed":
+            mended = self._next(this.target, self.again)
+            mended.run = self._ask(mended)
+            self._converge(mended)
+            return
+        self._assert_well(this)
+
+    def _assert_well(self, this: Round) -> None:
+        rows = self._invariants.at_rest()
+        assert len(rows) == self._asked, "a request made more than one run, or none"
+        found = self.client.get(this.target.server)
+        assert found["status"] in self.settles, found
+        for program in self.served.running:
+            assert program.process.poll() is None, program.said()[-3000:]
+        wait_for(lambda: not self.served.of_runs(), GONE, f"the run's processes are gone: {self.served.of_runs()}")
+        left = self.served.left()
+        assert not left, left
+        signs = watched.lines(this.target.host)
+        assert not watched.overlaps(signs), signs
+        if RUNS[this.kind]["kind"] == "provision":
+            assert signs[-1][0] == "end", signs[-30:]
+
+    def _tell(self, this: Round, words: str) -> None:
+        log.info("round %d, %s: %s", this.number, this.kind, words)
