@@ -129,7 +129,8 @@ def _assert_ended_with_a_code(bench: Bench, run: str, since: float, codes: froze
     ended = bench.client.ended(run, CODE)
     took = time.monotonic() - since
     log.info("%s after %.1f s: %s", ended["errorCode"], took, ended["message"])
-    assert ended["state"] == "failed" and ended["errorCode"] in codes, ended
+    assert ended["state"] == "failed", ended
+    assert ended["errorCode"] in codes, ended
     wait_for(lambda: not bench.served.of_runs(), GONE, f"its processes are gone: {bench.served.of_runs()}")
     wait_for(lambda: not watched.at_work(bench.host), GONE, f"nothing of it is at work: {watched.at_work(bench.host)}")
     left = bench.served.left()
