@@ -160,6 +160,12 @@ def deep(_result: Any) -> str:
     return '{"failed": true, "results": [' * 400 + "{}" + "]}" * 400
 
 
+def deeper(result: Any) -> str:
+    """Answer truly, with a fact that is nested deeper than any reader follows."""
+    text = json.dumps(result)
+    return text[:-1] + ', "nested": ' + '{"a": [' * 5_000 + "]}" * 5_000 + "}"
+
+
 def noise(result: Any) -> str:
     """Print 60 MB without a line's end, and answer truly."""
     return "x" * 60_000_000 + "\n" + json.dumps(result)
@@ -192,6 +198,7 @@ WAYS = {
         corpus,
         numbers,
         deep,
+        deeper,
         noise,
         half_a_frame,
         endless,

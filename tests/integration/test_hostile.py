@@ -216,7 +216,7 @@ def start_reduced() -> Iterator[Apart]:
 
 
 @pytest.mark.promise("F22")
-@pytest.mark.parametrize("way", ["controls", "numbers", "deep", "half_a_frame"])
+@pytest.mark.parametrize("way", ["controls", "numbers", "deep", "deeper", "half_a_frame"])
 @pytest.mark.parametrize("about", ["ansible_facts", pytest.param("look", marks=SLOW)])
 def test_an_absurd_answer_harms_nobody_else(host: Host, way: str, about: str) -> None:
     """Control characters, absurd numbers, endless nesting, half a frame: a clean result, or a clean failure."""
