@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -79,8 +81,9 @@ def filters() -> list[str]:
 
 def gateway() -> str:
     """Return the address at which a host reaches this machine."""
-    template = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
-    return run("network", "inspect", "bridge", "--format", template).stdout.split()[0]
+    told = json.loads(run("network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}").stdout)[0]
+    # Docker 20.10 does not tell it before its second start; it is the first address.
+    return str(told.get("Gateway") or ipaddress.ip_network(told["Subnet"])[1])
 
 
 def hierarchy(root: Path = Path("/sys/fs/cgroup")) -> str:
@@ -103,8 +106,10 @@ def boot_arguments(kind: str) -> list[str]:
     return [*arguments, "--cgroupns=private"]
 
 
-def boot_command(kind: str) -> list[str]:
-    """Return what the container runs: init, which on a unified hierarchy must find its tree writable."""
-    if kind == "hybrid":
-        return ["/sbin/init"]
-    return ["/bin/sh", "-c", "mount -o remount,rw /sys/fs/cgroup && exec /sbin/init"]
+def boot_command(kind: str, first: str = "true") -> list[str]:
+    """Return what the container runs: init, which on a unified hierarchy must find its tree writable.
+
+    `first` is a shell command that comes before it.
+    """
+    writable = "true" if kind == "hybrid" else "mount -o remount,rw /sys/fs/cgroup"
+    return ["/bin/sh", "-c", f"{first} && {writable} && exec /sbin/init"]
