@@ -8,6 +8,7 @@ from importlib.metadata import version
 import pytest
 
 from tests import hosts
+from tests.hosts import emulation
 
 
 def pytest_report_header() -> str:
@@ -18,8 +19,18 @@ def pytest_report_header() -> str:
 @pytest.fixture(scope="session")
 def engine() -> None:
     """Stand for a Docker engine that can start hosts: fail without one where hosts are required, else skip."""
-    if hosts.available():
-        return
+    if not hosts.available():
+        _missing("no test host can be had here (`./dev setup` installs what is missing)")
+
+
+@pytest.fixture(scope="session")
+def arm64() -> None:
+    """Stand for what runs programs of arm64, as `engine` does for an engine."""
+    if not emulation.ready("arm64"):
+        _missing("programs of arm64 do not run here (`./dev test --arm64` installs what runs them)")
+
+
+def _missing(what: str) -> None:
     if os.environ.get("OCORE_REQUIRE_HOSTS"):
-        pytest.fail("no test host can be had here, and OCORE_REQUIRE_HOSTS is set")
-    pytest.skip("no test host can be had here (`./dev setup` installs what is missing)")
+        pytest.fail(f"OCORE_REQUIRE_HOSTS is set, and {what}")
+    pytest.skip(what)

@@ -6,7 +6,7 @@ import secrets
 import socket
 import sys
 
-from tests.hosts import engine, images, mirror, proxies, state
+from tests.hosts import emulation, engine, images, mirror, proxies, state
 from tests.hosts.engine import HostError
 from tests.hosts.host import Host
 from tests.hosts.variants import VARIANTS
@@ -51,6 +51,7 @@ def _plan(name: str, suite: str, variant: str) -> Host:
         http_port=free_port(address),
         address=address,
         key_file=state.client_key(),
+        architecture=VARIANTS[variant].architecture,
     )
 
 
@@ -59,7 +60,8 @@ def _start(host: Host, image: str, *, proxy_images: bool) -> None:
     if proxy_images:
         arguments += ["--volume", f"{proxies.archives()}:{ARCHIVES}:ro"]
     engine.run("volume", "create", *engine.labels(), host.container)
-    engine.run("run", *arguments, image, *engine.boot_command(engine.hierarchy()))
+    first = emulation.SSHD if emulation.needed(host.architecture) else "true"
+    engine.run("run", *arguments, image, *engine.boot_command(engine.hierarchy(), first))
 
 
 def _start_on_free_ports(name: str, suite: str, variant: str, image: str, *, proxy_images: bool) -> Host:
@@ -98,7 +100,8 @@ def up(
     if name in {host.name for host in hosts()}:
         raise HostError(f"a host named {name!r} is there already; `./dev hosts down` removes it")
     print(WARNING, file=sys.stderr, flush=True)
-    image = images.target(suite, docker=docker)
+    emulation.require(VARIANTS[variant].architecture)
+    image = images.target(suite, docker=docker, architecture=VARIANTS[variant].architecture)
     host = _start_on_free_ports(name, suite, variant, image, proxy_images=proxy_images)
     try:
         return _settle(host)

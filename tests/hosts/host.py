@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.hosts import engine, state
+from tests.hosts import emulation, engine, state
 from tests.hosts.engine import HostError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Host:
     password: str | None = dataclasses.field(default=None, repr=False)
     sudo_password: str | None = dataclasses.field(default=None, repr=False)
     key_file: Path | None = None
+    architecture: str | None = None
 
     @property
     def target(self) -> str:
@@ -100,8 +101,9 @@ class Host:
         engine.run("volume", "rm", "--force", self.container, check=False)
         self.note().unlink(missing_ok=True)
 
-    def wait_until_booted(self, seconds: float = BOOT_SECONDS) -> None:
+    def wait_until_booted(self) -> None:
         """Wait until systemd says that the host is up and its sshd greets."""
+        seconds = emulation.BOOT_SECONDS if emulation.needed(self.architecture) else BOOT_SECONDS
         deadline = time.monotonic() + seconds
         said = ""
         while time.monotonic() < deadline:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.hosts import engine, mirror, state
+from tests.hosts import emulation, engine, mirror, state
 from tests.hosts.engine import HostError
 
 RECIPE = Path(__file__).parent / "image"
@@ -33,11 +33,15 @@ def exists(tag: str) -> bool:
     return engine.run("image", "inspect", "--format", "x", tag, check=False).returncode == 0
 
 
-def bootstrap(suite: str, target: Path, packages: list[str], variant: str, hook: str) -> None:
+def bootstrap(
+    suite: str, target: Path, packages: list[str], variant: str, hook: str, architecture: str | None = None
+) -> None:
     """Make a root file system archive with mmdebstrap; `hook` is the recipe's script that finishes it."""
     sources = mirror.read()
     command = ["mmdebstrap", "--quiet", f"--variant={variant}", f"--include={','.join(packages)}"]
     command += [f"--aptopt={line}" for line in sources.proxies]
+    if architecture:
+        command += [f"--architectures={architecture}"]
     if sources.authorities:
         command += [f'--aptopt=Acquire::https::CAInfo "{sources.authorities}";']
         command += [f"--customize-hook=upload {sources.authorities} {mirror.BUNDLE}"]
@@ -60,18 +64,25 @@ def import_archive(archive: Path, tag: str, changes: list[str]) -> None:
     archive.unlink()
 
 
-def target(suite: str = "trixie", *, docker: bool = False) -> str:
-    """Return the tag of a host image, building it where it is missing."""
+def target(suite: str = "trixie", *, docker: bool = False, architecture: str | None = None) -> str:
+    """Return the tag of a host image, building it where it is missing; its architecture is this machine's by default.
+
+    To the engine every image is one of its own architecture: the kernel knows which program needs the emulator.
+    """
     if suite not in SUITES:
         raise HostError(f"there is no host image for {suite!r}; there is one for: {', '.join(SUITES)}")
     packages = PACKAGES + (DOCKER_PACKAGES[suite] if docker else [])
     sources = mirror.read()
-    digest = recipe_hash(suite, *packages, *sources.lines(suite), *sources.proxies, str(sources.authorities))
-    tag = f"ocore-target:{suite}{'-docker' if docker else ''}-{digest}"
-    with state.locked("images"):
+    made_of = [suite, *packages, *sources.lines(suite), *sources.proxies, str(sources.authorities)]
+    digest = recipe_hash(*made_of, *([architecture] if architecture else []))
+    name = "-".join([suite, *([architecture] if architecture else []), *(["docker"] if docker else [])])
+    tag = f"ocore-target:{name}-{digest}"
+    # Each image has a lock of its own: others need not wait for one that takes long.
+    with state.locked(f"image-{name}"):
         if not exists(tag):
-            print(f"building the image {tag} (about 30 s)", file=sys.stderr, flush=True)
+            about = "6 minutes, by emulation" if emulation.needed(architecture) else "30 s"
+            print(f"building the image {tag} (about {about})", file=sys.stderr, flush=True)
             archive = state.directory("build") / f"{tag.rpartition(':')[2]}.tar"
-            bootstrap(suite, archive, packages, "minbase", "target.sh")
+            bootstrap(suite, archive, packages, "minbase", "target.sh", architecture)
             import_archive(archive, tag, ['CMD ["/sbin/init"]'])
     return tag

@@ -31,6 +31,7 @@ class Variant:
     apply: Callable[[Host], Host]
     suite: str = "trixie"
     address: str = "127.0.0.1"
+    architecture: str | None = None
 
 
 def _unchanged(host: Host) -> Host:
@@ -126,4 +127,7 @@ VARIANTS = {
     "apt-lock": Variant("apt's locks are held for 90 s from the start", _apt_lock),
     "ipv6": Variant("sshd is reached over ::1", _unchanged, address="::1"),
     "bookworm": Variant("Debian 12, whose own Docker is too old", _unchanged, suite="bookworm"),
+    "arm64": Variant(
+        "an arm64 processor, by emulation where this machine has another", _unchanged, architecture="arm64"
+    ),
 }

@@ -24,7 +24,12 @@ NAMES = {
 }
 ROWS = {name: cells.split(" | ") for name, cells in re.findall(r"^\| `(\w+)` \| (.+) \|$", PAGE, re.MULTILINE)}
 HEAD = re.findall(r"^\| role \| (.+) \|$", PAGE, re.MULTILINE)[0].split(" | ")
-COMMANDS = re.findall(r"`\./dev test (--all )?(\S+)(?: -k (\w+))?`", PAGE)
+COMMANDS = re.findall(r"`\./dev test (--\w+ )?(tests/\S+)(?: -k (\w+))?`", PAGE)
+# Where a command is played, and the roles that it tries there.
+TRIED = [
+    (where, re.findall(r"`(\w+)`", roles))
+    for where, roles in re.findall(r"^\| (\w.*?) \| (`.+`) \| `\./dev", PAGE, re.MULTILINE)
+]
 
 
 def test_every_role_is_a_row() -> None:
@@ -42,16 +47,30 @@ def test_every_supported_system_is_a_column() -> None:
         assert [head for head in HEAD if NAMES[system] in head and str(oldest) in head], system
 
 
-@pytest.mark.parametrize(("slow", "file", "word"), COMMANDS)
-def test_a_command_finds_its_tests(slow: str, file: str, word: str) -> None:
-    """The file is there, is played with --all where it is slow, and has what the command chooses."""
+def test_what_ran_on_a_host_has_a_command() -> None:
+    """Each role that is real or a part somewhere is tried there by a command, and no command tries more."""
+    cells = {(head, role): cell for role, row in ROWS.items() for head, cell in zip(HEAD, row, strict=True)}
+    told = {place for place, cell in cells.items() if cell in {"real", "part"}}
+    assert {(where, role) for where, roles in TRIED for role in roles if where != "rendered"} == told
+
+
+@pytest.mark.parametrize(("option", "file", "word"), COMMANDS)
+def test_a_command_finds_its_tests(option: str, file: str, word: str) -> None:
+    """The file is there, is played with the option that its tests need, and has what the command chooses."""
     text = (ROOT / file).read_text(encoding="utf-8")
-    assert not ("pytestmark = pytest.mark.slow" in text and not slow)
+    if "pytest.mark.arm64" in text:
+        assert option == "--arm64 "
+    elif "pytest.mark.slow" in text:
+        assert option in {"--all ", ""}
+        assert not ("pytestmark = pytest.mark.slow" in text and not option)
+    else:
+        assert option == ""
     assert not word or word in {str(code) for code in ErrorCode}
 
 
 @pytest.mark.parametrize("role", [name for name, cells in ROWS.items() if "rendered" in cells])
 def test_what_is_said_to_be_rendered_is(role: str) -> None:
-    """A test computes what the role makes of every system."""
+    """A test computes what the role makes of every system, and the page has its command."""
+    assert [where for where, roles in TRIED if where == "rendered" and role in roles]
     text = (ROOT / "tests" / "unit" / "content" / "test_systems.py").read_text(encoding="utf-8")
     assert f'"{role}"' in text
