@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
@@ -21,12 +22,13 @@ class Canaries:
     """Keys and passwords, each with a name, and a scan for all that were made."""
 
     def __init__(self) -> None:
-        self._patterns: dict[str, set[bytes]] = {}
+        self.patterns: dict[str, set[bytes]] = {}
+        self.since = time.time() - 2
 
     def password(self, name: str) -> str:
         """Make a password."""
         made = secrets.token_urlsafe(12) + AWKWARD + secrets.token_urlsafe(6)
-        self._patterns[name] = canary.spellings(made)
+        self.patterns[name] = canary.spellings(made)
         return made
 
     def key(self, name: str) -> tuple[str, str]:
@@ -36,12 +38,16 @@ class Canaries:
         seed = made.private_bytes(raw, form.Raw, serialization.NoEncryption())
         pem = made.private_bytes(serialization.Encoding.PEM, form.OpenSSH, serialization.NoEncryption()).decode()
         public = made.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-        self._patterns[name] = canary.key_spellings(pem, seed)
+        self.patterns[name] = canary.key_spellings(pem, seed)
         return pem, public.decode()
 
     def names_in(self, data: bytes) -> set[str]:
         """Return the names of the secrets that are somewhere in some bytes."""
-        return canary.Scan(self._patterns).names_in(data)
+        return self.scan().names_in(data)
+
+    def scan(self) -> canary.Scan:
+        """Return what looks for all of them."""
+        return canary.Scan(self.patterns)
 
 
 def let_in(host: Host, public: str, login: str, sudo: str) -> None:

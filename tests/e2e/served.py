@@ -166,6 +166,10 @@ class Served:
         """Return the arguments by which Python becomes a process of the service."""
         return [*self.entry, "serve", "--role", role, *([] if role == "worker" else ["--port", self._port])]
 
+    def set(self, **settings: object) -> None:
+        """Change settings, for processes that are started from now on."""
+        self._environment |= {f"OCORE_{name.upper()}": str(value) for name, value in settings.items()}
+
     def kill(self, *programs: Program) -> float:
         """Kill processes without a warning, all at once; return when."""
         for program in programs:

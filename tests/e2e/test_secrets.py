@@ -6,18 +6,17 @@ folder, the queue, and what the processes logged, at the most talkative level.
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 
 from tests.e2e.canaries import Canaries, let_in
+from tests.e2e.looking import assert_nowhere, found
 from tests.integration.apart import wait_for
 from tests.integration.stoppable import long_task, long_task_began
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from tests.e2e.served import Client, Served
@@ -30,36 +29,6 @@ BEGINS = 180.0
 def provided(start: Callable[..., Host]) -> Host:
     """Return a host with a user who needs a password for sudo."""
     return start("sudo-password")
-
-
-# --- looking ----------------------------------------------------------------------------------------------------------
-
-
-def _dumped(served: Served) -> Iterator[tuple[str, bytes]]:
-    """Yield everything that is kept, each with its name."""
-    for file in sorted(served.folder.rglob("*")):
-        if file.is_file():
-            yield str(file), file.read_bytes()
-    yield "the answers", b"\n".join(served.answers)
-    if served.storage:
-        command = ["pg_dump", served.storage["OCORE_DATABASE_URL"]]
-        yield "the dump", subprocess.run(command, capture_output=True, check=True).stdout
-        with redis.Redis.from_url(served.storage["OCORE_QUEUE_URL"]) as queue:
-            for key in queue.scan_iter():
-                yield f"the queue's {key!r}", key + (queue.dump(key) or b"")
-
-
-def _found(served: Served, canaries: Canaries) -> list[str]:
-    return [f"{name} in {where}" for where, data in _dumped(served) for name in canaries.names_in(data)]
-
-
-def _assert_nowhere(served: Served, canaries: Canaries) -> None:
-    """Check that no secret is found, and that there was something to look at."""
-    dumped = dict(_dumped(served))
-    said = b"".join(data for where, data in dumped.items() if "/logs/" in where)
-    assert b"run ended" in said
-    assert len(served.answers) > 10
-    assert not _found(served, canaries)
 
 
 def _sealed(served: Served) -> int:
@@ -101,14 +70,14 @@ def test_no_secret_is_kept_in_clear_and_none_stays(
         assert _sealed(served) == 2
         _failed(client, canaries, server)
         _by_password(client, provided, canaries, server, login)
-        _assert_nowhere(served, canaries)
+        assert_nowhere(served, canaries)
         client.call("PUT", f"/servers/{server}", json={"authMethod": "key"} | by_key)
         assert _ended(client, server) == ("succeeded", "")
         # The last, since it leaves the host half done.
-        _cancelled(client, provided, server, lambda: _assert_nowhere(served, canaries))
+        _cancelled(client, provided, server, lambda: assert_nowhere(served, canaries))
         assert _sealed(served) == 2
         client.delete(server)
-        _assert_nowhere(served, canaries)
+        assert_nowhere(served, canaries)
         _assert_purged(served)
         _assert_found_where_planted(served, canaries, private, login)
 
@@ -172,5 +141,5 @@ def _assert_found_where_planted(served: Served, canaries: Canaries, *secrets: st
     """Check the scan itself: what is planted where it looks is found, and nothing else."""
     planted = served.logs / "planted.log"
     planted.write_text(repr(secrets), encoding="utf-8")
-    assert sorted(_found(served, canaries)) == [f"the key in {planted}", f"the login password in {planted}"]
+    assert sorted(found(served, canaries)) == [f"the key in {planted}", f"the login password in {planted}"]
     planted.unlink()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from tests.hosts import Host
 
-# Each module that Ansible runs takes seconds here, apt minutes, the image of the first host longer; all of it grows with
-# what else the machine does.
+# Each module that Ansible runs takes seconds here, apt minutes, the image of the first host longer; all of it grows
+# with what else the machine does.
 pytestmark = [pytest.mark.slow, pytest.mark.arm64, pytest.mark.timeout(7200)]
 
 TOKEN = "made-up-token-of-an-arm64-host"

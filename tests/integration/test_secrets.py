@@ -28,10 +28,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from ocore import sandbox
 from tests.hosts.state import CHECKOUT
-from tests.hosts.state import directory as state
-from tests.integration import canary
+from tests.integration import canary, scanning
 from tests.integration.apart import SHARED_MEMORY, Apart, wait_for
-from tests.integration.stoppable import CLOCKS, Stoppable, long_task, long_task_began
+from tests.integration.stoppable import Stoppable, long_task, long_task_began
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,20 +39,6 @@ if TYPE_CHECKING:
 
 # What people, and programs, stumble over.
 AWKWARD = " '\"`$HOME\\ {{ 1+1 }}{% raw %} %s%% #;&|<>()*? éß漢☂ -n"
-HERE = ("/tmp", "/var/tmp", "/run")
-THERE = (
-    "/etc",
-    "/home",
-    "/opt",
-    "/root",
-    "/run",
-    "/srv",
-    "/tmp",
-    "/usr/local",
-    "/var/lib/ocore",
-    "/var/log",
-    "/var/tmp",
-)
 BEGINS = 90.0
 
 
@@ -106,24 +91,11 @@ def host(start: Callable[..., Host], made: Secrets) -> Host:
 
 
 def _on_disk(made: Secrets) -> list[str]:
-    """Return the findings in all folders of this machine where something of ours might be."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home()
-    roots = {Path(one).resolve() for one in (*HERE, SHARED_MEMORY, home, Path.home(), CHECKOUT, Path.cwd())}
-    # Test hosts and their key are notes of the tests themselves.
-    skip = (state("hosts"), state("keys"), CHECKOUT / ".git")
-    # Once each: a checkout may lie in one of the other folders.
-    return sorted(set(made.scan.files(roots, made.since, skip)))
+    return scanning.on_disk(made.scan, made.since)
 
 
 def _on_server(host: Host, made: Secrets) -> list[str]:
-    """Return the findings in a host's files, processes and journal."""
-    order = {
-        "patterns": {name: sorted(one.hex() for one in ways) for name, ways in made.patterns.items()},
-        "roots": THERE,
-        "since": made.since,
-    }
-    host.write("/usr/local/lib/scan.py", Path(canary.__file__).read_text(encoding="utf-8"))
-    return host.exec("python3 /usr/local/lib/scan.py", stdin=json.dumps(order) + "\n").stdout.splitlines()
+    return scanning.on_server(host, made.patterns, made.since)
 
 
 def _artifacts(made: Secrets, apart: Apart) -> list[str]:
@@ -253,7 +225,7 @@ def test_a_run_that_fails_leaves_no_secret(apart: Apart, provisioned: Host, made
     assert run.code == {"sudo": "sudo_password_required", "login": "auth_denied"}[wrong]
 
 
-STOPS = ("cancel", "run time-out", "SIGKILL")
+STOPS = ("cancel", "run time-out", "step time-out", "SIGKILL")
 SHORT = {("password", "SIGKILL")}
 
 
@@ -270,9 +242,11 @@ def test_a_run_that_is_stopped_leaves_no_secret(
     apart: Apart, provisioned: Host, made: Secrets, by: str, way: str
 ) -> None:
     """Neither does one that is stopped in the middle of a task, however that is done; and nor do its artifacts."""
-    timeout = 30 if way in CLOCKS else 600
+    clock: dict[str, Any] = {"timeout": 30 if way == "run time-out" else 600}
+    if way == "step time-out":
+        clock["step_timeouts"] = {"packages": 20}
     with long_task(provisioned), Watching(made, apart) as watching:
-        run = _begin(apart, provisioned, made, by, steps=["packages"], timeout=timeout)
+        run = _begin(apart, provisioned, made, by, steps=["packages"], **clock)
         wait_for(lambda: run.ended() or long_task_began(provisioned), BEGINS, "the long task begins")
         assert not run.ended(), run.lines
         assert not _artifacts(made, apart)
