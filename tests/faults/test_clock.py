@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     Record = Callable[[str, object], None]
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 HOUR: Final = 3600
 JUMPS: Final = {"forth and back": (HOUR, 0), "back and forth": (-HOUR, 0)}
 # Long enough for several sweeps and heartbeats by the new time.

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     Record = Callable[[str, object], None]
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 # Hosts as they are made for what is of one run.
 __all__ = ["start"]
 KIB = 6 * 1024

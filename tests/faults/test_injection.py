@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from ocore.transport import Process
     from tests.hosts import Host
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 NAMES = "corpus_names"
 WRITTEN = "/var/tmp/corpus.json"
 # What OpenSSH, PAM and sudo together take: crypt has 511 bytes, sudo's standard input a little less than 256.

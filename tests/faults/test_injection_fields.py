@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     import httpx2
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 RUN = "/usr/local/bin/trip"
 EVERY = corpus.strings(RUN)
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "site"

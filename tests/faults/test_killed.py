@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tests.faults.marked import Found, Marked
     from tests.hosts import Host
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 log = logging.getLogger(__name__)
 HELD = {"hold_after_validation": "true"}
 ENDS = 400.0

@@ -37,6 +37,9 @@ from tests.unit.test_specs import TRUE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 NUMBER = "the number that no server sees"
 SECRET = "correct horse battery staple"
 HOST_KEY = HostKey.parse(streams.HOST_KEY)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     Play = Callable[..., AbstractContextManager[Played]]
     Record = Callable[[str, object], None]
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 LEASE = 10.0
 GRACE = 3.0
 # What a process needs to end after its grace time, on a busy machine.

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ocore.intake.address import Reach
     from tests.service.support import Service
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 # Of a removal, and how often is swept: overdue ones are looked for twenty sweeps after the start.
 DEADLINE: Final = 3.0
 SWEEP: Final = 0.1

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     Record = Callable[[str, object], None]
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 ENDED: Final = {"succeeded", "failed", "cancelled"}
 NEVER: Final = 10**6  # answers before a pause that is not wanted
 SHORT, LONG = 4, 60

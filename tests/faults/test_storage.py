@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     Play = Callable[..., AbstractContextManager[Played]]
     Record = Callable[[str, object], None]
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 # The longest that anybody waits for an answer while the database does not answer: the patience for a lock or a
 # connection, twice (who asks is looked up first), on a busy machine.
 ANSWERED = 25.0

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tests.e2e.served import Client, Served
     from tests.hosts import Host
 
+# Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
+pytestmark = pytest.mark.slow
+
 # Figures: shown with `-o log_cli=true -o log_cli_level=info`, and where a test fails.
 log = logging.getLogger(__name__)
 # Reaching takes at most 20 s, and so does the key exchange; the rest is for a busy machine.
