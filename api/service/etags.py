@@ -49,7 +49,7 @@ def check(if_match: str | None, server: Server, settings: Settings) -> None:
         return
     if not _TAG.search(if_match):
         rule = "must be an ETag as it was answered, with its quotes, or *"
-        raise Problem("invalid", f"If-Match: {rule}.", errors=[("/If-Match", rule)])
+        raise Problem("invalid", f"/If-Match: {rule}.", errors=[("/If-Match", rule)])
     now = _lasting(of(server, mapping.server_detail(server, settings)).strip('"'))
     # A weak tag never matches here.
     if now not in {_lasting(name) for weak, name in _TAG.findall(if_match) if not weak}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _LEAD: Final = "tidier"
 _SECONDS: Final = 600.0
+# What could not be let go now is tried again sooner.
+_PAUSE: Final = 5.0
 # The most runs or servers whose rows go in one transaction, and the most rows of what belongs to nothing of that kind.
 _PORTION: Final = 20
 _ROWS: Final = 500
@@ -34,7 +37,8 @@ class Tidier:
     def __init__(self, parts: Parts, owner: str) -> None:
         self._parts = parts
         self._owner = owner
-        self._loop = Loop("tidier", self._step, _SECONDS)
+        self._next = 0.0
+        self._loop = Loop("tidier", self._step, _PAUSE)
 
     def start(self) -> None:
         """Begin."""
@@ -45,12 +49,14 @@ class Tidier:
         self._loop.stop()
 
     def _step(self) -> None:
-        if leads(self._parts.database, _LEAD, self._owner, _SECONDS * 2):
-            tidy(self._parts, self._loop.stopping)
+        if time.monotonic() < self._next:
+            return
+        if not leads(self._parts.database, _LEAD, self._owner, _SECONDS * 2) or tidy(self._parts, self._loop.stopping):
+            self._next = time.monotonic() + _SECONDS
 
 
-def tidy(parts: Parts, stopping: Flag | None = None) -> None:
-    """Delete what is older than the settings want it kept, until it is done or told to stop."""
+def tidy(parts: Parts, stopping: Flag | None = None) -> bool:
+    """Delete what is older than the settings want it kept, until it is done or told to stop; tell whether all went."""
     settings = parts.settings
     portions = _Portions(parts, stopping or Flag())
     moment = now()
@@ -74,6 +80,7 @@ def tidy(parts: Parts, stopping: Flag | None = None) -> None:
     )
     emptied = select(col(Event.run_id)).where(col(Event.at) < old_events, col(Event.run_id).in_(ended)).distinct()
     portions.of_each(emptied, lambda runs: delete(Event).where(col(Event.run_id).in_(runs)))
+    return not portions.left
 
 
 class _Portions:
@@ -82,6 +89,7 @@ class _Portions:
     def __init__(self, parts: Parts, stopping: Flag) -> None:
         self._parts = parts
         self._stopping = stopping
+        self.left = False  # whether anything could not be deleted
 
     def of_each(self, which: SelectOfScalar[str], what: Callable[[list[str]], Delete]) -> None:
         """Delete what belongs to many runs or servers."""
@@ -92,6 +100,7 @@ class _Portions:
                     if not names:
                         return
                     session.execute(what(names))
+        self.left = True
 
     def of(self, table: type[SQLModel], *conditions: ColumnElement[bool]) -> None:
         """Delete rows of a table."""
@@ -104,3 +113,4 @@ class _Portions:
                     gone = session.execute(portion)
                 if gone.rowcount < _ROWS:  # type: ignore[attr-defined]
                     return
+        self.left = True
