@@ -136,6 +136,7 @@ def test_a_frozen_host_is_unreachable_after_two_misses(client: Client, served: S
     _back(client, served, server)
 
 
+@pytest.mark.slow
 def test_a_host_without_sshd_is_unreachable_after_two_misses(
     client: Client, served: Served, host: Host, server: str
 ) -> None:

@@ -108,6 +108,7 @@ def test_cleaning_up_again_finishes_the_work(host: Host, before: tuple[list[str]
     assert [line for line in now if " running " not in line] == [line for line in before[1] if " running " not in line]
 
 
+@pytest.mark.slow
 def test_what_is_theirs_is_not_touched_while_it_runs(host: Host, before: tuple[list[str], list[str]]) -> None:
     """Provisioning and cleaning up leave a container that runs, its volume, and Docker's own settings as they are.
 

@@ -36,6 +36,7 @@ def test_a_login_provisions(start: Callable[..., Host], variant: str, by: str) -
     assert statuses(again)["proxy"] == "unchanged"
 
 
+@pytest.mark.slow
 def test_python_is_installed_where_it_is_missing(start: Callable[..., Host]) -> None:
     """Validation reports a missing Python and changes nothing; provisioning installs it and goes on."""
     host = start("no-python", docker=True)
