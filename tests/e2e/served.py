@@ -168,7 +168,7 @@ class Served:
 
     def set(self, **settings: object) -> None:
         """Change settings, for processes that are started from now on."""
-        self._environment |= {f"OCORE_{name.upper()}": str(value) for name, value in settings.items()}
+        self.environment |= {f"OCORE_{name.upper()}": str(value) for name, value in settings.items()}
 
     def kill(self, *programs: Program) -> float:
         """Kill processes without a warning, all at once; return when."""

@@ -92,9 +92,9 @@ class Marked(Served):
         self.temporary.mkdir()
         self.memory.mkdir()
         super().__init__(folder, storage, **settings)
-        self._environment |= {"PYTHONPATH": str(self.product), "TMPDIR": str(self.temporary)}
+        self.environment |= {"PYTHONPATH": str(self.product), "TMPDIR": str(self.temporary)}
         if reduced:
-            self._environment["PATH"] = str(_programs(folder / "programs"))
+            self.environment["PATH"] = str(_programs(folder / "programs"))
 
     def begin(self, role: str, before: Sequence[str] = ()) -> Program:
         """Start a process for a role, with shared memory of its own: others on this machine use theirs."""
