@@ -83,7 +83,7 @@ class Traffic:
 
     def _request(self, tenant: Tenant, http: httpx2.Client) -> None:
         """Make one request, as somebody at a screen would."""
-        one = f"/api/servers/{self._chance.choice(tenant.servers)}"
+        one, real = (f"/api/servers/{name}" for name in (self._chance.choice(tenant.servers), tenant.server))
         name, path, what = self._chance.choice(
             (
                 ("GET servers", "/api/servers", {}),
@@ -91,11 +91,11 @@ class Traffic:
                 ("GET server", one, {}),
                 ("GET capacity", f"{one}/capacity", {}),
                 ("GET metrics", f"{one}/metrics?period=1h", {}),
-                ("GET logs", f"/api/servers/{tenant.server}/provisioning-logs", {}),
-                ("GET runs", f"/api/servers/{tenant.server}/runs?limit=20", {}),
-                ("GET receipts", f"/api/servers/{tenant.server}/receipts?limit=20", {}),
+                ("GET logs", f"{real}/provisioning-logs", {}),
+                ("GET runs", f"{real}/runs?limit=20", {}),
+                ("GET receipts", f"{real}/receipts?limit=20", {}),
                 ("GET audit", "/api/audit?limit=50", {}),
-                ("PUT server", one, {"json": {"description": f"seen by {self._chance.random()}"}}),
+                ("PUT server", real, {"json": {"description": f"seen by {self._chance.random()}"}}),
             )
         )
         self._ask(http, name, path, **what)
