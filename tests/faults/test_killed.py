@@ -66,7 +66,8 @@ class Bench:
         wait_for(
             lambda: len(watched.lines(self.host)) > before or self.now(run)["finishedAt"], ENDS, "the step is at work"
         )
-        assert self.now(run)["state"] == "running", self.now(run)
+        now = self.now(run)
+        assert (now["state"], now["errorCode"], now["message"]) == ("running", "", ""), now
         watched.make_due(self.host)
         return run
 
@@ -160,17 +161,18 @@ def test_a_run_whose_own_process_is_killed_ends_with_a_code(
 
 @pytest.mark.promise("F3")
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [0, 16, 64, 160])
+@pytest.mark.parametrize("more", [0, 4, 16])
 def test_a_run_without_memory_ends_with_a_code(
     bench: Bench, more: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """Its processes get so many MiB more than the first of them has at its start, which is too few for Ansible."""
+    """Each of its processes of ours gets so many MiB more than it has at its start, which is too few for Ansible."""
     run = bench.ask(kind="validate")
-    wait_for(lambda: any(map(_is_limited, _obeying(bench.served.of_runs()))), ENDS, "the process has its own limit")
-    [process, *_] = _obeying(bench.served.of_runs())
-    has = int(Path(f"/proc/{process.pid}/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    resource.prlimit(process.pid, resource.RLIMIT_AS, (has + more * 2**20,) * 2)
+    wait_for(lambda: any(map(_is_limited, _ansible(bench.served.of_runs()))), ENDS, "Ansible is there, with its limit")
     since = time.monotonic()
+    for process in [one for one in bench.served.of_runs() if one.is_ansible or "ocore.inside" in one.words]:
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            pages = int(Path(f"/proc/{process.pid}/statm").read_text(encoding="ascii").split()[0])
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (pages * resource.getpagesize() + more * 2**20,) * 2)
     record_property("recovery", _assert_ended_with_a_code(bench, run, since, LOST | {"internal"}))
 
 
