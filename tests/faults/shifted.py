@@ -37,8 +37,8 @@ def main() -> None:
     """Shift the clock, and become the program."""
     for name in _ASKING:
         module = importlib.import_module(name)
-        assert module.datetime is datetime
-        module.datetime = Shifted
+        assert vars(module)["datetime"] is datetime
+        vars(module)["datetime"] = Shifted
     time.time = lambda: _TIME() + _ahead()
     _, _, program, *arguments = sys.argv
     sys.argv = [program, *arguments]

@@ -32,7 +32,7 @@ ISSUER = "https://id.example.org/"
 AUDIENCE = "ocore"
 # Quick, so that a test sees keys grow old.
 TIMES: dict[str, Any] = {"issuers_timeout": 1, "issuers_lifetime": 1, "issuers_pause": 0.4}
-_ALGORITHMS = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "EdDSA": OKPAlgorithm}
+_ALGORITHMS: dict[str, Any] = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "EdDSA": OKPAlgorithm}
 
 
 def new_key(algorithm: str) -> Any:

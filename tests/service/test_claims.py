@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -10,10 +11,12 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
+from api.data.database import AWAY
+from api.data.locks import lock_server
 from api.data.tables import Run, RunKind, RunState, Server, now
 from api.data.tables import Session as Slot
 from api.work import sessions
-from api.work.claims import claim, lock_server
+from api.work.claims import claim
 from api.work.owner import new_owner
 from tests.service.support import wait_for
 
@@ -81,8 +84,10 @@ def test_eight_workers_claim_sixty_runs_once_each(service: Service) -> None:
 
     def work() -> None:
         begin.wait()
-        while (one := take(service)) is not None:
-            taken.append(one)
+        # SQLite's lock goes to anybody: who waited in vain for it is rung for again, too.
+        with contextlib.suppress(*AWAY):
+            while (one := take(service)) is not None:
+                taken.append(one)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import standardwebhooks
-from sqlmodel import select
+from sqlmodel import col, select
 
 import ocore
 from api.data.tables import Delivery, Server, ServerStatus, Webhook, now
@@ -237,7 +237,7 @@ def test_an_endpoint_that_is_hopeless_is_disabled(service: Service, why: str) ->
                 row.failing_since = now() - timedelta(days=service.settings.webhook_disable_days, minutes=1)
                 session.add(row)
         with service.parts.database.write() as session:
-            later = session.exec(select(Delivery).order_by(Delivery.id.desc())).first()  # type: ignore[attr-defined]
+            later = session.exec(select(Delivery).order_by(col(Delivery.id).desc())).all()[0]
             later.next_at = now() + timedelta(hours=1)
             session.add(later)
         deliver(service)

@@ -20,7 +20,7 @@ from ocore.inside.slim import EVENTS, RESULT_KEYS, slim
 from ocore.intake.scrub import Scrubber
 from ocore.runs.events import EventParser
 from ocore.specs import MAX_BYTES, MAX_CORES, parse_specs
-from ocore.testing import ReplayTransport
+from ocore.testing import NONCE, ReplayTransport
 from tests.unit import streams
 from tests.unit.streams import STEPS, begin, end, event, lines, login, look, mark, server, task
 
@@ -68,7 +68,7 @@ REST = (look("docker", "verify"), *task("verify", "Ask the proxy"), mark("verify
 MADE_UP: dict[str, dict[str, Any]] = {
     "a step's marker": {
         "event": "runner_on_ok",
-        "event_data": _data(task="Mark verify", role=None, res={"msg": f"{streams.NONCE}:verify"}),
+        "event_data": _data(task="Mark verify", role=None, res={"msg": f"{NONCE}:verify"}),
     },
     "a task that failed": {
         "event": "runner_on_failed",
