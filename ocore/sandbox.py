@@ -31,11 +31,13 @@ _USERS: Final = ("/var/lib/sss/mc", "/var/lib/sss/pipes/nss")
 _SECRET: Final = (
     "/etc/gshadow",
     "/etc/gshadow-",
+    "/etc/letsencrypt",
     "/etc/ocore",
     "/etc/shadow",
     "/etc/shadow-",
     "/etc/ssh",
     "/etc/ssl/private",
+    "/etc/sudoers",
     "/etc/sudoers.d",
 )
 _EMPTY: Final = ("/tmp", "/var/tmp", "/run", "/home", "/root")  # noqa: S108 - hidden, not used

@@ -157,6 +157,8 @@ class Served:
                 stderr=file,
                 env=self.environment,
                 cwd=self.folder,
+                # A terminal's Ctrl-C is for who started us; we end what we have started.
+                start_new_session=True,
             )
         program = Program(role, process, log)
         self.running.append(program)

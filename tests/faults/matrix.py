@@ -1,17 +1,20 @@
 """The matrix: each fault and attack with what is promised under it, and the tests that show it. Its rows are TOML.
 
-`python -m tests.faults.matrix` writes them with their tests into docs/reliability.md and docs/threat-model.md, which a
-test compares.
+`python -m tests.faults.matrix` writes them with their tests, and the guards that can be broken, into
+docs/reliability.md and docs/threat-model.md, which a test compares.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import tomllib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from tests.faults import mutations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,11 +59,16 @@ def tests() -> dict[str, list[str]]:
 
 
 def _marked(module: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """Yield the marked tests; a mark that stands anywhere else would be for nothing, and is refused."""
+    marks = sum(bool(_promises(node)) for node in ast.walk(module) if isinstance(node, ast.expr))
     for node in module.body:
         if isinstance(node, ast.FunctionDef):
-            ids = [row for decorator in node.decorator_list for row in _promises(decorator)]
-            if ids:
+            promises = [_promises(decorator) for decorator in node.decorator_list]
+            marks -= sum(map(bool, promises))
+            if ids := [row for of_one in promises for row in of_one]:
                 yield node.name, ids
+    if marks:
+        raise ValueError(f"a mark `{MARKER}` is not that of a test function")
 
 
 def _promises(decorator: ast.expr) -> list[str]:
@@ -69,10 +77,10 @@ def _promises(decorator: ast.expr) -> list[str]:
     return []
 
 
-def table(rows: Iterable[Row], heading: str) -> str:
+def table(rows: Iterable[Row]) -> str:
     """Return rows with their tests as Markdown."""
     found = tests()
-    lines = [_opening(heading).rstrip(), "|---|---|---|---|"]
+    lines = ["|---|---|---|---|"]
     for row in rows:
         names = "<br>".join(f"`{_short(test)}`" for test in found.get(row.id, []))
         promise = row.promise + (f" (not made here: {row.limit})" if row.limit else "")
@@ -80,25 +88,41 @@ def table(rows: Iterable[Row], heading: str) -> str:
     return "\n".join(lines)
 
 
+def guards() -> str:
+    """Return the guards with what shows that each is there, as Markdown."""
+    lines = [f"| {one.guard} | `{one.file}` | `{_short(one.test)}` |" for one in mutations.all_of_them()]
+    return "\n".join(["|---|---|---|", *lines])
+
+
 def _short(test: str) -> str:
-    return test.removeprefix("tests/").replace("::test_", "::").removesuffix(".py")
+    return test.removeprefix("tests/")
 
 
-def page(text: str, rows: Iterable[Row], heading: str) -> str:
-    """Return a page with the table of today in the place of the one that it has."""
-    before, opening, rest = text.partition(_opening(heading))
-    if not opening:
-        raise ValueError(f"the page has no table of each {heading}")
-    return before + table(rows, heading) + rest[rest.index("\n\n") :]
+# The first line of each table, and what follows it.
+_FAULTS: Final = "| | fault | what holds | tests |\n"
+_ATTACKS: Final = "| | attack | what holds | tests |\n"
+_GUARDS: Final = "| guard | broken in | what turns red |\n"
+PAGES: Final = {"reliability.md": (_FAULTS, _GUARDS), "threat-model.md": (_ATTACKS,)}
+_TABLES: Final = {_FAULTS: lambda: table(FAULTS), _ATTACKS: lambda: table(ATTACKS), _GUARDS: guards}
 
 
-def _opening(heading: str) -> str:
-    return f"| | {heading} | what holds | tests |\n"
+def page(name: str) -> str:
+    """Return a page with the tables of today in the place of those that it has."""
+    text = (DOCS / name).read_text(encoding="utf-8")
+    for first in PAGES[name]:
+        before, opening, rest = text.partition(first)
+        if not opening:
+            raise ValueError(f"docs/{name} has no table that begins with {first}")
+        text = before + opening + _TABLES[first]() + rest[rest.index("\n\n") :]
+    return text
 
 
-PAGES: Final = {"reliability.md": (FAULTS, "fault"), "threat-model.md": (ATTACKS, "attack")}
+def main() -> None:
+    """Write the tables."""
+    argparse.ArgumentParser(prog="python -m tests.faults.matrix", description=__doc__).parse_args()
+    for name in PAGES:
+        (DOCS / name).write_text(page(name), encoding="utf-8")
+
 
 if __name__ == "__main__":
-    for name, (rows, heading) in PAGES.items():
-        file = DOCS / name
-        file.write_text(page(file.read_text(encoding="utf-8"), rows, heading), encoding="utf-8")
+    main()

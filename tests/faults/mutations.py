@@ -1,11 +1,12 @@
-"""Breaks each guard, and shows the test that turns red: `python -m tests.faults.mutations [WORDS]`.
+"""Breaks guards, one after the other, and shows the test that turns red: `python -m tests.faults.mutations [WORDS]`.
 
 It works on a copy of the tree. First each test is run as it is: one that is red anyway shows nothing. Words choose the
-guards that have them in their name. The exit code is 1 where a guard can be broken and nobody notices.
+guards that have all of them in their name. The exit code is 1 where a guard can be broken and nobody notices.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -19,7 +20,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 _FILE: Final = Path(__file__).parent / "mutations.toml"
-_RED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+# An ERROR is none: what cannot be run shows nothing.
+_RED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 _SECONDS: Final = 900
 
 
@@ -52,7 +54,7 @@ class Mutation:
         return before
 
 
-def mutations() -> list[Mutation]:
+def all_of_them() -> list[Mutation]:
     """Return all of them."""
     return [Mutation(**one) for one in tomllib.loads(_FILE.read_text(encoding="utf-8"))["mutation"]]
 
@@ -80,10 +82,25 @@ def _first_red(tree: Path, test: str) -> str | None:
         "OCORE_TEST_STATE": str(ROOT / ".dev"),
         "OCORE_REQUIRE_HOSTS": "1",
     }
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--show-capture=no", "-m", ""]
-    done = subprocess.run(
-        [*command, test], cwd=tree, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
-    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--show-capture=no",
+        "-rf",
+        "-m",
+        "",
+    ]
+    try:
+        done = subprocess.run(
+            [*command, test], cwd=tree, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"{test} has not ended after {_SECONDS} s") from None
     if done.returncode == 0:
         return None
     found = _RED.search(done.stdout)
@@ -97,9 +114,22 @@ def _tell(words: str) -> None:
     sys.stdout.flush()
 
 
-def main(words: list[str]) -> int:
+def _chosen() -> list[Mutation]:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.mutations", description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only guards with all of these words in their name")
+    parser.add_argument("--list", action="store_true", help="list them, and break none")
+    given = parser.parse_args()
+    chosen = [one for one in all_of_them() if all(word in one.guard for word in given.words)]
+    if not chosen:
+        parser.error(f"no guard has all of these words in its name: {' '.join(given.words)}")
+    if given.list:
+        parser.exit(0, "".join(f"{one.guard}\n" for one in chosen))
+    return chosen
+
+
+def main() -> int:
     """Break the chosen guards, one after the other."""
-    chosen = [one for one in mutations() if all(word in one.guard for word in words)]
+    chosen = _chosen()
     unnoticed = 0
     with tempfile.TemporaryDirectory(prefix="ocore-mutations-") as folder:
         tree = _copy(Path(folder))
@@ -117,4 +147,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -1,7 +1,9 @@
 """A plugin of pytest that says, after the tests, how each row of the matrix stands: `-p tests.faults.report`.
 
-A test tells how long recovery took with `record_property("recovery", seconds)`, and how often it tried what it tries
-with `record_property("runs", count)`; without that it counts once.
+With `--row F1` only that row's tests are run, and so on for more of them.
+
+A test tells how long it took until all was well again with `record_property("recovery", seconds)`, and how often it
+tried what it tries with `record_property("runs", count)`; without that it counts once.
 """
 
 from __future__ import annotations
@@ -35,24 +37,45 @@ class Standing:
             if name == "recovery":
                 self.recovery = max(self.recovery or 0.0, float(value))
 
-    def verdict(self) -> str:
-        """Say it in a word."""
+    def verdict(self, tests: list[str]) -> str:
+        """Say it in a word; it holds when all of the row's tests have passed."""
         bad = [one for one in self.outcomes.values() if one != "passed"]
-        if not self.outcomes:
+        run = {one.partition("[")[0] for one in self.outcomes}
+        if not run:
             return "NOT RUN"
-        return f"{len(bad)} NOT PASSED" if bad else "holds"
+        if bad:
+            return f"{len(bad)} NOT PASSED"
+        return "holds" if run == set(tests) else f"{len(run)} of its {len(tests)} tests run"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of rows."""
+    parser.addoption("--row", action="append", choices=[row.id for row in matrix.ROWS], help="a row of the matrix")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of rows that were not chosen."""
+    rows = set(config.getoption("--row") or ())
+    out = [item for item in items if rows and not rows & _rows(item)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+def _rows(item: pytest.Item) -> set[str]:
+    return {row for mark in item.iter_markers(matrix.MARKER) for row in mark.args}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the matrix."""
-    standings = _standings(terminalreporter)
+    standings, tests = _standings(terminalreporter), matrix.tests()
     terminalreporter.section("faults and attacks")
-    terminalreporter.write_line("| row | tests | runs | worst recovery | |")
+    terminalreporter.write_line("| row | cases | runs | longest | |")
     terminalreporter.write_line("|---|---|---|---|---|")
     for row in matrix.ROWS:
         one = standings[row.id]
         recovery = "" if one.recovery is None else f"{one.recovery:.1f} s"
-        line = f"| {row.id} {row.what} | {len(one.outcomes)} | {one.runs} | {recovery} | {one.verdict()} |"
+        line = f"| {row.id} {row.what} | {len(one.outcomes)} | {one.runs} | {recovery} | {one.verdict(tests[row.id])} |"
         terminalreporter.write_line(line)
 
 

@@ -1,6 +1,8 @@
 """`python -m tests.faults.soak`: a service with many servers under a bounded load; says what came of it.
 
-Ends with 1 where something failed, or memory, file descriptors or threads grew. Ctrl-C ends it early, with its figures.
+It starts five test hosts and provisions them, which takes two minutes or so, and then begins to
+count. It ends with 1 where something failed, or where memory, file descriptors or threads of the API or the worker grew
+by more than a tenth from the second quarter of the time to the last. Ctrl-C ends it early, with its figures.
 """
 
 from __future__ import annotations
@@ -16,22 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.fleet import started
+from tests.e2e.fleet import HOSTS, started
 from tests.faults import watched
 from tests.faults.marked import Marked
 from tests.faults.soak import crowd
 from tests.faults.soak.doors import Doors
 from tests.faults.soak.gauge import Gauge
 from tests.faults.soak.traffic import Traffic
-from tests.hosts import engine
+from tests.hosts import HostError, engine
 from tests.integration.apart import wait_for
-from tests.service.storages import NAMES, Servers, free_port
+from tests.service.storages import NAMES, Missing, Servers, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tests.hosts import Host
 
+# Of the servers; each address is a port of this machine.
+LEAST, MOST = 10, 2000
 TAKEN_IN = 1200.0
 EVERY = 5.0
 MINUTE = 60.0
@@ -121,7 +125,7 @@ def _soak(served: Marked, hosts: Sequence[Host], given: argparse.Namespace) -> S
 
 def _watch(gauge: Gauge, traffic: Traffic, until: float) -> None:
     minute = time.monotonic() + MINUTE
-    while time.monotonic() < until:
+    while time.monotonic() < until and all(program.process.poll() is None for program in gauge.programs):
         gauge.look(EVERY)
         if time.monotonic() > minute:
             minute += MINUTE
@@ -153,14 +157,30 @@ def _say(words: str) -> None:
     sys.stderr.flush()
 
 
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
+def _many(text: str) -> int:
+    number = int(text)
+    if not LEAST <= number <= MOST:
+        raise argparse.ArgumentTypeError(f"must be from {LEAST} to {MOST}")
+    return number
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60, help="how long (60)")
-    parser.add_argument("--servers", type=int, default=500, help="servers in the database (500)")
+    parser.add_argument("--minutes", type=_positive, default=60, help="how long, once the hosts are provisioned (60)")
+    parser.add_argument(
+        "--servers", type=_many, default=500, help=f"servers in the database, {HOSTS} of them real (500)"
+    )
     parser.add_argument("--storage", choices=NAMES, default=NAMES[1], help="SQLite, or PostgreSQL and Redis (postgres)")
-    parser.add_argument("--requests", type=float, default=5, help="requests a second (5)")
-    parser.add_argument("--heartbeats", type=float, default=4, help="heartbeats of agents a second (4)")
-    parser.add_argument("--pause", type=float, default=15, help="seconds from one run to the next, at least (15)")
+    parser.add_argument("--requests", type=_positive, default=5, help="requests a second (5)")
+    parser.add_argument("--heartbeats", type=_positive, default=4, help="heartbeats of agents a second (4)")
+    parser.add_argument("--pause", type=_positive, default=15, help="seconds from one run to the next, at least (15)")
     parser.add_argument("--seed", default="soak", help="where everything random comes from")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser.parse_args()
@@ -169,6 +189,21 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Soak, and print what came of it."""
     given = _arguments()
+    try:
+        soaked = _made(given)
+    except (HostError, Missing) as error:
+        _say(f"{error}; `./dev setup` prepares what is needed")
+        return 3
+    except KeyboardInterrupt:
+        _say("ended before it began; there are no figures")
+        return 130
+    figures = soaked.figures()
+    sys.stdout.write("\n".join([json.dumps(figures, indent=2)] if given.json else _lines(figures)) + "\n")
+    return int(bool(soaked.wrong))
+
+
+def _made(given: argparse.Namespace) -> Soaked:
+    """Start hosts and a service, soak, and remove them."""
     where = {"host": engine.gateway(), "port": free_port()}
     where["agent_url"] = f"http://{where['host']}:{where['port']}"
     with (
@@ -178,10 +213,7 @@ def main() -> int:
         servers.environment(given.storage) as storage,
         Marked(Path(folder), storage, **AS_USUAL, **where) as served,
     ):
-        soaked = _soak(served, hosts, given)
-    figures = soaked.figures()
-    sys.stdout.write("\n".join([json.dumps(figures, indent=2)] if given.json else _lines(figures)) + "\n")
-    return int(bool(soaked.wrong))
+        return _soak(served, hosts, given)
 
 
 if __name__ == "__main__":

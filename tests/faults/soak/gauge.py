@@ -78,6 +78,8 @@ class Gauge:
 
     def courses(self) -> Iterator[Course]:
         """Yield how each figure went."""
+        if not self.seen:
+            return
         quarter = max(1, len(self.seen) // 4)
         for process, figure in self.seen[-1]:
             values = [one[process, figure] for one in self.seen]
