@@ -167,12 +167,15 @@ def _ours(path: Path) -> bool:
     return False
 
 
-def wait_for(what: Callable[[], object], seconds: float, why: str) -> float:
-    """Wait until `what` returns something true; return the seconds it took."""
+def wait_for(what: Callable[[], object], seconds: float, why: str | Callable[[], str]) -> float:
+    """Wait until `what` returns something true; return the seconds it took.
+
+    What is to be said of how things stand when it is over is a function: text would tell how they stood before.
+    """
     began = time.monotonic()
     while True:
         if what():
             return time.monotonic() - began
         if time.monotonic() - began > seconds:
-            raise AssertionError(f"not within {seconds:.0f} s: {why}")
+            raise AssertionError(f"not within {seconds:.0f} s: {why if isinstance(why, str) else why()}")
         time.sleep(0.02)

@@ -23,7 +23,8 @@ class Pausing(ReplayTransport):
 
     Attributes:
         reached: set once a run waits.
-        go: to be set for runs to go on.
+        go: to be set for runs to go on. Who wants later runs to wait puts another one in its place first: a run that
+            waits keeps the one that was there when it came.
         started: how many processes were started.
 
     """
@@ -61,8 +62,10 @@ class _Paused:
     def answers(self) -> Iterator[dict[str, Any] | None]:
         for number, answer in enumerate(self._inner.answers()):
             if number == self._transport.after:
+                # Before anybody can know that it waits, so that it is the one which that somebody sets.
+                go = self._transport.go
                 self._transport.reached.set()
-                while not (self._ended or self._transport.go.is_set()):
+                while not (self._ended or go.is_set()):
                     time.sleep(0.01)
                     yield None
             time.sleep(self._transport.pace)
