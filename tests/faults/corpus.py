@@ -436,7 +436,7 @@ GROUPS: Final = {
     "controls": _CONTROLS,
     "sizes": _SIZES,
 }
-# Each group begins with what has gone furthest somewhere: the short form has so many of each.
+# Each group begins with what has gone furthest somewhere: `worst` has so many of each.
 _WORST: Final = 2
 
 

@@ -63,7 +63,6 @@ class Shifting(Played):
         return client
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F27")
 @pytest.mark.parametrize("jumps", JUMPS.values(), ids=JUMPS)
 def test_a_clock_that_jumps_costs_no_run(
@@ -97,7 +96,6 @@ def test_a_clock_that_jumps_costs_no_run(
         assert ("the clock of the database has jumped" in said) == (storage == "sqlite")
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F25", "F27")
 @pytest.mark.parametrize("ahead", [HOUR, -HOUR], ids=["ahead", "behind"])
 @pytest.mark.parametrize("storage", ["postgres"])
@@ -125,7 +123,6 @@ def test_a_removal_goes_by_the_clock_of_the_database(
         assert client.get(server)["status"] == "removing"
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F27")
 def test_a_token_follows_the_clock_of_the_api(tmp_path: Path) -> None:
     """With half a minute of leeway: one that is just made is from the future for an API that is an hour behind."""

@@ -82,7 +82,6 @@ def test_a_database_that_cannot_grow_refuses_in_words(service: Service) -> None:
             service.until(one["id"], "active", 60)
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F10")
 def test_a_full_disk_under_the_database_is_waited_for(tmp_path: Path, record_property: Record) -> None:
     """Requests are told to come again; runs stop by themselves; nobody can start; all goes on once there is room."""
@@ -131,7 +130,6 @@ def _validate(apart: Apart, host: Host, *more: str) -> subprocess.Popen[bytes]:
     return apart.ocore("validate", host.target, *options, *more)
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F10")
 def test_a_run_without_room_for_its_files_fails_in_words(host: Host, record_property: Record) -> None:
     """However far it comes: it ends by itself, says what is missing, and leaves no file and no process."""
@@ -155,7 +153,6 @@ def test_a_run_without_room_for_its_files_fails_in_words(host: Host, record_prop
         assert program.returncode == 0, "with room it works"
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F10")
 def test_a_sandbox_whose_memory_is_full_fails_in_words(host: Host) -> None:
     """The same with namespaces, in the middle of a run."""

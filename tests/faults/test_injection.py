@@ -39,6 +39,8 @@ NAMES = "corpus_names"
 WRITTEN = "/var/tmp/corpus.json"
 # What OpenSSH, PAM and sudo together take: crypt has 511 bytes, sudo's standard input a little less than 256.
 MOST_BYTES = 255
+# How many passwords go through whole runs.
+FEW = 24
 
 
 @pytest.fixture(scope="module")
@@ -153,12 +155,12 @@ def _few(texts: dict[str, str], few: int) -> dict[str, str]:
 
 
 @pytest.mark.promise("A1")
-@pytest.mark.parametrize("few", [2, pytest.param(24, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.timeout(900)
 def test_a_password_from_the_corpus_logs_in_and_becomes_root(
-    host: Host, wire: Tripwire, few: int, record_property: Callable[..., None]
+    host: Host, wire: Tripwire, record_property: Callable[..., None]
 ) -> None:
     """The worst of each kind through whole runs: ssh and sudo get each as it is, and nothing else comes of it."""
-    chosen = _few(_passwords(corpus.worst(wire.run)), few)
+    chosen = _few(_passwords(corpus.worst(wire.run)), FEW)
     for name, password in chosen.items():
         watch = Watch()
         result = ocore.validate(_set(host, password), OPTIONS, recorder=watch)
@@ -193,7 +195,6 @@ def _login(order: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.promise("A1")
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_password_of_the_corpus_logs_in(host: Host, wire: Tripwire, record_property: Callable[..., None]) -> None:
     """All of them, as far as the login: by ssh's own question, and to sudo's."""
@@ -221,7 +222,7 @@ def liar(host: Host) -> Host:
 
 
 @pytest.mark.promise("A1", "A6", "F23")
-@pytest.mark.parametrize("about", ["ansible_facts", pytest.param("*", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("about", ["ansible_facts", "*"])
 def test_what_a_host_reports_is_text(
     liar: Host, wire: Tripwire, about: str, record_property: Callable[..., None]
 ) -> None:
@@ -244,7 +245,6 @@ def test_what_a_host_reports_is_text(
 
 
 @pytest.mark.promise("A1", "A6", "F23")
-@pytest.mark.slow
 def test_what_is_in_a_hosts_own_files_is_text(liar: Host, wire: Tripwire, record_property: Callable[..., None]) -> None:
     """The worst of each kind in os-release and as the host's name, as a true answer then has them."""
     lying.tell_the_truth(liar)

@@ -43,20 +43,12 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "site"
 MOST = 64 * 1024
 
 
-def texts(which: str) -> dict[str, str]:
-    """Return the corpus, or the worst of each kind."""
-    return EVERY if which == "all" else dict(list(corpus.worst(RUN).items())[::2])
-
-
 def tried(make: Callable[[], Any]) -> tuple[Any, ocore.ConfigError | None]:
     """Return what is made, or why it is refused."""
     try:
         return make(), None
     except ocore.ConfigError as refused:
         return None, refused
-
-
-AMOUNTS = pytest.mark.parametrize("which", ["worst", pytest.param("all", marks=pytest.mark.slow)])
 
 
 # --- the library ------------------------------------------------------------------------------------------------------
@@ -236,15 +228,14 @@ BUSY = {409}
 
 
 @pytest.mark.promise("A1", "A14")
-@AMOUNTS
 @pytest.mark.timeout(1800)
-def test_a_field_of_the_api_refuses_or_keeps(shared: Service, which: str, record_property: Callable[..., None]) -> None:
+def test_a_field_of_the_api_refuses_or_keeps(shared: Service, record_property: Callable[..., None]) -> None:
     """Each string in each place of each operation: it is named and not repeated, or comes back as it is."""
     tried = 0
     for operation, found in places(shared).items():
         for part, name, schema in found:
             asking = Asking(shared, operation, part, name, schema)
-            for what, text in texts(which).items():
+            for what, text in EVERY.items():
                 _check(asking, text, asking.ask(text), f"{operation} {part} {name}: {what}")
                 tried += 1
                 # A heartbeat that comes at once after another one is refused.

@@ -122,10 +122,13 @@ def _task(found: list[Found]) -> list[Found]:
     return [one for one in found if one.is_ansible][1:]
 
 
-# Those that are killed by the short form, too, and the others.
-WHO = {"what obeys our orders": _obeying, "ansible-playbook": _ansible}
-OTHERS = {"bubblewrap": _outer, "bubblewrap inside": _inner, "a task's process": _task}
-_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in OTHERS]
+WHO = {
+    "what obeys our orders": _obeying,
+    "ansible-playbook": _ansible,
+    "bubblewrap": _outer,
+    "bubblewrap inside": _inner,
+    "a task's process": _task,
+}
 
 
 def _assert_ended_with_a_code(bench: Bench, run: str, since: float, codes: frozenset[str] = LOST) -> float:
@@ -146,13 +149,13 @@ def _assert_ended_with_a_code(bench: Bench, run: str, since: float, codes: froze
 
 
 @pytest.mark.promise("F3", "F33")
-@pytest.mark.parametrize("who", [*WHO, *_SLOW])
+@pytest.mark.parametrize("who", WHO)
 def test_a_run_whose_own_process_is_killed_ends_with_a_code(
     bench: Bench, who: str, record_property: Callable[[str, object], None]
 ) -> None:
     """In the middle of a step: its worker says what happened, and nothing of it goes on."""
     run = bench.in_the_step()
-    found = (WHO | OTHERS)[who](bench.served.of_runs())
+    found = WHO[who](bench.served.of_runs())
     assert found, bench.served.of_runs()
     since = time.monotonic()
     found[-1].kill()
@@ -160,7 +163,6 @@ def test_a_run_whose_own_process_is_killed_ends_with_a_code(
 
 
 @pytest.mark.promise("F3")
-@pytest.mark.slow
 @pytest.mark.parametrize("more", [0, 4, 16])
 def test_a_run_without_memory_ends_with_a_code(
     bench: Bench, more: int, record_property: Callable[[str, object], None]
@@ -210,7 +212,7 @@ def _assert_nothing_twice(bench: Bench, moment: str) -> float:
 
 
 @pytest.mark.promise("F9", "A15")
-@pytest.mark.parametrize("moment", [watched.STEP, pytest.param("end", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moment", [watched.STEP, "end"])
 def test_what_was_done_and_not_written_is_not_done_again(
     bench: Bench, moment: str, record_property: Callable[[str, object], None]
 ) -> None:
@@ -219,7 +221,6 @@ def test_what_was_done_and_not_written_is_not_done_again(
 
 
 @pytest.mark.promise("F9", "A15")
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", [watched.STEP, "end"])
 def test_the_same_on_postgres(
     serve_marked: Callable[..., AbstractContextManager[Marked]],
@@ -258,7 +259,6 @@ def test_a_few_kills_in_a_row(bench: Bench, record_property: Callable[[str, obje
 
 
 @pytest.mark.promise("F33", "F34")
-@pytest.mark.slow
 def test_a_folder_that_a_killed_supervisor_left_goes_with_the_next_run(
     serve_marked: Callable[..., AbstractContextManager[Marked]], host: Host
 ) -> None:

@@ -77,7 +77,6 @@ def _steps_of(client: Client, run: str, attempt: int) -> list[tuple[str, str]]:
     return [(one["step"], one["status"]) for one in steps if one["status"] != "running"]
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F4")
 def test_a_worker_that_was_stopped_for_too_long_writes_nothing_more(
     storage: str, play: Play, record_property: Record
@@ -111,7 +110,6 @@ def test_a_worker_that_was_stopped_for_too_long_writes_nothing_more(
         assert "Traceback" not in late.said()
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F28")
 def test_processes_that_are_told_to_end_under_load_leave_nothing(
     storage: str, play: Play, record_property: Record

@@ -150,7 +150,6 @@ def test_a_run_that_cannot_write_has_ended_before_its_lease(broken: tuple[Servic
     assert (run["state"], run["attempt"]) == ("succeeded", 2)
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F5")
 @pytest.mark.parametrize(
     ("away", "host"),
@@ -187,7 +186,6 @@ def test_a_postgresql_that_is_stopped_at_once_comes_back(
         assert made >= {*crowd.created, server}, "what was accepted is not there"
 
 
-@pytest.mark.slow
 @pytest.mark.promise("F5")
 def test_an_sqlite_that_is_locked_is_waited_for(play: Play, record_property: Record) -> None:
     """Somebody holds the file for himself: reads go on, writes are told to come again, soon; runs fence themselves."""

@@ -106,7 +106,6 @@ def _left_in_time(client: Client, servers: list[str]) -> float:
 
 
 @pytest.mark.promise("F13", "A12")
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_provisioning_goes_on_beside_sixteen_tarpits_of_each_kind(
     serve: Callable[..., AbstractContextManager[Served]], host: Host, record_property: Callable[[str, object], None]
@@ -141,7 +140,6 @@ def test_a_provisioning_goes_on_beside_sixteen_tarpits_of_each_kind(
 
 
 @pytest.mark.promise("F32", "A12")
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_run_begins_soon_though_a_thousand_wait(
     serve: Callable[..., AbstractContextManager[Served]], host: Host, record_property: Callable[[str, object], None]
@@ -172,7 +170,6 @@ def test_a_run_begins_soon_though_a_thousand_wait(
 
 
 @pytest.mark.promise("F11")
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_server_that_failed_is_left_alone(
     serve: Callable[..., AbstractContextManager[Served]], host: Host, record_property: Callable[[str, object], None]

@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from tests.service.issuer import Published
     from tests.service.support import Service
 
-NOW = int(time.time())
 DAY = 86400
 KINDS = ("ours", "RS256", "ES256", "EdDSA")
 OTHERS = KINDS[1:]
 SIGNERS = {name: Signer(name, name) for name in OTHERS}
+
+
+def now() -> int:
+    """Return the time, anew each time: these tests are read long before they are run, among many others."""
+    return int(time.time())
 
 
 def part(value: Any) -> str:
@@ -107,21 +111,21 @@ class Issuing:
 
 
 OTHER_KEYS = {name: new_key(name) for name in OTHERS}
-_NO_END: dict[str, Any] = {
-    "a text": str(NOW + 600),
-    "a fraction": NOW + 600.5,
-    "infinite": float("inf"),
-    "no number": float("nan"),
-    "of 400 digits": int("9" * 400),
-    "huge": 2**63,
-    "zero": 0,
-    "below zero": -1,
-    "true": True,
-    "null": None,
-    "a list": [NOW + 600],
-    "an object": {"x": 1},
-    "in a year and more": NOW + 400 * DAY,
-    "over": NOW - 60,
+_NO_END: dict[str, Callable[[], Any]] = {
+    "a text": lambda: str(now() + 600),
+    "a fraction": lambda: now() + 600.5,
+    "infinite": lambda: float("inf"),
+    "no number": lambda: float("nan"),
+    "of 400 digits": lambda: int("9" * 400),
+    "huge": lambda: 2**63,
+    "zero": lambda: 0,
+    "below zero": lambda: -1,
+    "true": lambda: True,
+    "null": lambda: None,
+    "a list": lambda: [now() + 600],
+    "an object": lambda: {"x": 1},
+    "in a year and more": lambda: now() + 400 * DAY,
+    "over": lambda: now() - 60,
 }
 _TRAVERSALS = ("../../../../etc/passwd", "/dev/null", "..%2f..", "a\0b", "' OR '1'='1", "x" * 3000, "", " ", "{{ x }}")
 _PRESENT = ("iss", "aud", "exp", "sub", "org")
@@ -188,22 +192,22 @@ CASES: dict[str, Callable[[Issuing], str]] = {
     # The claims.
     **{f"no {name}": lambda it, name=name: it.without(name) for name in _PRESENT},
     **{f"{name} null": lambda it, name=name: it.token(claims={name: None}) for name in _PRESENT},
-    **{f"exp {name}": lambda it, value=value: it.token(claims={"exp": value}) for name, value in _NO_END.items()},
+    **{f"exp {name}": lambda it, end=end: it.token(claims={"exp": end()}) for name, end in _NO_END.items()},
     "exp of 5000 digits": lambda it: it.token(claims=json.dumps(it.claims).replace(str(it.claims["exp"]), "9" * 5000)),
-    "nbf in the future": lambda it: it.token(claims={"nbf": NOW + 600}),
+    "nbf in the future": lambda it: it.token(claims={"nbf": now() + 600}),
     "nbf a text": lambda it: it.token(claims={"nbf": "soon"}),
-    "nbf a number as text": lambda it: it.token(claims={"nbf": str(NOW - 60)}),
+    "nbf a number as text": lambda it: it.token(claims={"nbf": str(now() - 60)}),
     "nbf infinite": lambda it: it.token(claims={"nbf": float("inf")}),
     "nbf no number": lambda it: it.token(claims={"nbf": float("nan")}),
     "nbf a list": lambda it: it.token(claims={"nbf": [1]}),
-    "iat in the future": lambda it: it.token(claims={"iat": NOW + 600}),
-    "iat a text": lambda it: it.token(claims={"iat": str(NOW)}),
+    "iat in the future": lambda it: it.token(claims={"iat": now() + 600}),
+    "iat a text": lambda it: it.token(claims={"iat": str(now())}),
     "iat infinite": lambda it: it.token(claims={"iat": float("-inf")}),
     "iat no number": lambda it: it.token(claims={"iat": float("nan")}),
     "iat true": lambda it: it.token(claims={"iat": True}),
-    "iat a list": lambda it: it.token(claims={"iat": [NOW]}),
+    "iat a list": lambda it: it.token(claims={"iat": [now()]}),
     "org twice": lambda it: it.twice("org", "two"),
-    "exp twice": lambda it: it.twice("exp", NOW + 600),
+    "exp twice": lambda it: it.twice("exp", now() + 600),
     "permissions twice": lambda it: it.twice("permissions", [MANAGE]),
     "iss twice": lambda it: it.twice("iss", it.claims["iss"]),
     "iss in a list": lambda it: it.token(claims={"iss": [it.claims["iss"]]}),
@@ -277,7 +281,7 @@ def service(published: Published, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="module", params=KINDS)
 def issuing(request: pytest.FixtureRequest, service: Service, bait: Published) -> Issuing:
     """Return each issuer: our own service, and one with each algorithm."""
-    said = {"sub": "alice", "iat": NOW, "exp": NOW + 3600, "permissions": [MANAGE], "jti": "j"}
+    said = {"sub": "alice", "iat": now(), "exp": now() + 3600, "permissions": [MANAGE], "jti": "j"}
     if request.param == "ours":
         ring = keyring(service.settings, TOKEN).ring()
         key = Ed25519PrivateKey.from_private_bytes(ring.keys[ring.active])
@@ -324,7 +328,7 @@ def test_an_issuer_cannot_speak_as_another(service: Service, published: Publishe
     ring = keyring(service.settings, TOKEN).ring()
     ours = Ed25519PrivateKey.from_private_bytes(ring.keys[ring.active])
     theirs = SIGNERS["EdDSA"]
-    claims = {"sub": "a", "iat": NOW, "exp": NOW + 600, "permissions": [MANAGE], "jti": "j"}
+    claims = {"sub": "a", "iat": now(), "exp": now() + 600, "permissions": [MANAGE], "jti": "j"}
     as_theirs = claims | {"iss": ISSUER, "aud": AUDIENCE, "org": "one"}
     as_ours = claims | {"iss": "ocore", "aud": "ocore-api", "org": service.organization("one")}
     for said in (as_theirs, as_ours):
@@ -393,7 +397,7 @@ def test_a_case_would_be_taken_but_for_its_fault(service: Service, issuing: Issu
     """The table's own way of writing tokens gives good ones, also from text, and with other good claims."""
     for token in (
         issuing.token(json.dumps(issuing.header), json.dumps(issuing.claims)),
-        issuing.token(claims={"nbf": NOW - 60}),
+        issuing.token(claims={"nbf": now() - 60}),
         issuing.token(claims={"aud": ["other", issuing.claims["aud"]]}),
     ):
         assert asked(service, token) == 200
