@@ -6,8 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from api.work.owner import is_dead
-
 if TYPE_CHECKING:
     from tests.e2e.served import Served
 
@@ -70,7 +68,3 @@ class Invariants:
         assert not at_work, at_work
         assert not self.served.rows(_HOLES), "a run's events are not numbered one by one"
         return rows
-
-    def without_owner(self) -> list[Row]:
-        """Return runs that somebody is said to make who is dead, as far as can be told from here."""
-        return [row for row in self.look() if row.state == "running" and is_dead(row.owner)]

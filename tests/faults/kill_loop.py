@@ -1,7 +1,8 @@
 """Kills whatever may be killed, at random moments of random runs, and looks each time whether all is well again.
 
 One round: a run is asked for, processes are killed, what was a process of the service is started anew, and then the run
-must end, the server be as it should, and nothing be left. Everything that is random comes from one seed.
+must end, the server be as it should, and nothing be left. One seed chooses the victims and the moments; what a process
+is at by then still depends on how fast the machine is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
+import redis
 
 from tests.e2e.served import ELSEWHERE
 from tests.e2e.trees import Tree
@@ -51,7 +53,7 @@ _ANSWER: Final = 0.1
 
 
 def seed(name: str) -> str:
-    """Return a new seed; OCORE_TEST_SEED makes a loop again that has failed."""
+    """Return a new seed; OCORE_TEST_SEED gives one that has failed, for the same victims and moments."""
     return os.environ.get("OCORE_TEST_SEED") or f"{name}-{os.urandom(4).hex()}"
 
 
@@ -93,7 +95,7 @@ class KillLoop:
         served: the service; its API and workers run already.
         client: who asks for runs.
         targets: what the runs are about.
-        seed: where everything random comes from.
+        seed: what chooses the victims and the moments.
         elsewhere: whether workers have process ids of their own, as on another machine.
         kinds: the runs that are asked for.
         settles: what a server may be in the end of each round.
@@ -186,7 +188,7 @@ class KillLoop:
     # --- killing ------------------------------------------------------------------------------------------------------
 
     def _strike(self, this: Round, victim: str) -> bool:
-        """Kill at a random moment of the run; False where it had ended by then."""
+        """Kill at a random moment of the run; False where there was nothing to kill any more."""
         moment = self._chance.uniform(0, self._lengths[this.kind] * 0.9)
         if victim in {"supervisor", "ansible"}:
             wait_for(lambda: self._found(victim) or self._has_ended(this), CONVERGES, f"there is a process: {victim}")
@@ -198,7 +200,8 @@ class KillLoop:
         if self._has_ended(this):
             return False
         if victim in {"supervisor", "ansible"}:
-            self._kill_found(this, victim)
+            if not self._kill_found(this, victim):
+                return False
         elif victim == "all":
             self._kill(this, victim, *self.served.running)
         else:
@@ -230,29 +233,38 @@ class KillLoop:
         self.kills[what] += len(programs)
         wait_for(lambda: not any(tree.members() for tree in trees), GONE, f"what was below {what} is gone")
         if what == "all":
-            # The queue, where it is a file, goes with them.
-            for file in self.served.home.glob("queue.db*"):
-                file.unlink()
+            self._lose_queue()
         for program in programs:
             self.served.begin(program.role, ELSEWHERE if self.elsewhere and program.role == "worker" else [])
         wait_for(self.served.urls, CONVERGES, "there is an API")
 
+    def _lose_queue(self) -> None:
+        """Let the queue go with all the processes, whether it is a file or in Redis: the database knows what waits."""
+        for file in self.served.home.glob("queue.db*"):
+            file.unlink()
+        url = self.served.storage.get("OCORE_QUEUE_URL", "")
+        if url.startswith("redis"):
+            with redis.Redis.from_url(url) as client:
+                client.flushdb()
+
     def _found(self, victim: str) -> list[Found]:
         return [one for one in self.served.of_runs() if (one.is_ansible if victim == "ansible" else one.is_supervisor)]
 
-    def _kill_found(self, this: Round, victim: str) -> None:
-        """Kill a process of the run's own tree, if there still is one."""
+    def _kill_found(self, this: Round, victim: str) -> bool:
+        """Kill a process of the run's own tree; False where there is none any more."""
         found = self._found(victim)
         with contextlib.suppress(ProcessLookupError, IndexError):
             self._chance.choice(found).kill()
             this.killed_at, this.cut = time.monotonic(), True
             self.kills[victim] += 1
+            return True
+        return False
 
     # --- afterwards ---------------------------------------------------------------------------------------------------
 
     def _converge(self, this: Round) -> None:
         """Check that all comes to its end, and is as it should be then."""
-        wait_for(lambda: self._has_ended(this), CONVERGES, f"the run ends: {self._row(this.run)}")
+        wait_for(lambda: self._has_ended(this), CONVERGES, lambda: f"the run ends: {self._row(this.run)}")
         row = self._row(this.run)
         if this.killed_at is not None:
             self.recoveries.append(time.monotonic() - this.killed_at)
@@ -273,7 +285,9 @@ class KillLoop:
         assert found["status"] in self.settles, found
         for program in self.served.running:
             assert program.process.poll() is None, program.said()[-3000:]
-        wait_for(lambda: not self.served.of_runs(), GONE, f"the run's processes are gone: {self.served.of_runs()}")
+        wait_for(
+            lambda: not self.served.of_runs(), GONE, lambda: f"the run's processes are gone: {self.served.of_runs()}"
+        )
         left = self.served.left()
         assert not left, left
         signs = watched.lines(this.target.host)

@@ -72,9 +72,9 @@ def _in_the_long_task(apart: Apart, host: Host) -> Stoppable:
 
 def _lost(apart: Apart, run: Stoppable) -> float:
     """Check that a run ends since its server is lost, and leaves nothing here; return how long that took."""
-    took = wait_for(run.ended, NOTICED, f"the run ends: {run.lines[-3:]}")
+    took = wait_for(run.ended, NOTICED, lambda: f"the run ends: {run.lines[-3:]}")
     assert run.code in LOST, run.lines
-    wait_for(lambda: not apart.alive(), 5, f"what it started ends: {apart.alive()}")
+    wait_for(lambda: not apart.alive(), 5, lambda: f"what it started ends: {apart.alive()}")
     assert not apart.left()
     return took
 
@@ -215,9 +215,12 @@ def test_a_server_that_starts_anew_in_a_step_is_gone_on_with(
     """The run ends as lost, and the next one succeeds on the server that is up again."""
     with long_task(host):
         run = _in_the_long_task(apart, host)
-        host.kill() if how == "power" else engine.run("stop", "--time", "20", host.container)
-        took = _lost(apart, run)
-        host.start()
+        try:
+            host.kill() if how == "power" else engine.run("stop", "--time", "20", host.container)
+            took = _lost(apart, run)
+        finally:
+            # Whatever was found: later tests have the same host.
+            host.start()
         host.exec(f"rm -f {HOOK}")
         _, next_took = _goes_on(apart, host)
     log.info("%s: lost after %.1f s; the next run took %.1f s", how, took, next_took)

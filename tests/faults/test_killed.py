@@ -37,7 +37,9 @@ CODE = 60.0
 # Longer than any of this takes.
 LONG = 40.0
 LOST = frozenset({"worker_lost"})
-SHORT = ("api", "worker", "supervisor", "ansible")
+FEW = ("api", "worker", "supervisor", "ansible")
+# A run may end before its moment comes.
+TRIES = 5
 
 
 @dataclass
@@ -138,8 +140,12 @@ def _assert_ended_with_a_code(bench: Bench, run: str, since: float, codes: froze
     log.info("%s after %.1f s: %s", ended["errorCode"], took, ended["message"])
     assert ended["state"] == "failed", ended
     assert ended["errorCode"] in codes, ended
-    wait_for(lambda: not bench.served.of_runs(), GONE, f"its processes are gone: {bench.served.of_runs()}")
-    wait_for(lambda: not watched.at_work(bench.host), GONE, f"nothing of it is at work: {watched.at_work(bench.host)}")
+    wait_for(lambda: not bench.served.of_runs(), GONE, lambda: f"its processes are gone: {bench.served.of_runs()}")
+    wait_for(
+        lambda: not watched.at_work(bench.host),
+        GONE,
+        lambda: f"nothing of it is at work: {watched.at_work(bench.host)}",
+    )
     left = bench.served.left()
     assert not left, left
     again = bench.client.ended(bench.ask(steps=[watched.STEP]), ENDS)
@@ -195,7 +201,7 @@ def _assert_nothing_twice(bench: Bench, moment: str) -> float:
     watched.make_due(bench.host, 0.2)
     dying = bench.served.begin("worker", ["env", f"OCORE_TEST_DIES={moment}"])
     run = bench.ask(steps=[watched.STEP])
-    wait_for(lambda: dying.process.poll() is not None, ENDS, f"the worker dies; {bench.now(run)}")
+    wait_for(lambda: dying.process.poll() is not None, ENDS, lambda: f"the worker dies; {bench.now(run)}")
     assert dying.process.returncode == -signal.SIGKILL
     assert bench.now(run)["state"] == "running", bench.now(run)
     since = bench.served.kill(dying)
@@ -238,19 +244,23 @@ def test_the_same_on_postgres(
 
 @pytest.mark.promise("F1", "F3", "F33", "A15")
 def test_a_few_kills_in_a_row(bench: Bench, record_property: Callable[[str, object], None]) -> None:
-    """The short form of the kill loop: one of each at a random moment, and all is well again each time."""
+    """One of each at a random moment, as in the kill loop, and all is well again each time."""
     loop = KillLoop(
         bench.served,
         bench.client,
         [Target(bench.host, bench.server)],
-        seed("short"),
+        seed("few"),
         kinds=("watched", "validate"),
         settles=frozenset({"error", "pending"}),
         again="validate",
     )
-    for victim in SHORT:
-        loop.round(victim)
+    for victim in FEW:
+        for _ in range(TRIES):
+            loop.round(victim)
+            if loop.kills[victim]:
+                break
     log.info("%s", loop.told())
+    assert set(FEW) <= set(loop.kills), loop.told()
     record_property("runs", loop.kills.total())
     record_property("recovery", max(loop.recoveries, default=0.0))
 

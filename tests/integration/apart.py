@@ -157,10 +157,10 @@ class Apart:
         folders = [self.root / name for name in ("home", "run", "tmp")]
         found = [str(path) for folder in folders for path in folder.rglob("*")]
         found += [str(path) for path in (self.root / "state").rglob("*") if path.is_file() and path.name not in PINS]
-        return found + sorted(str(path) for path in set(SHARED_MEMORY.iterdir()) - self._memory if _ours(path))
+        return found + sorted(str(path) for path in set(SHARED_MEMORY.iterdir()) - self._memory if is_ours(path))
 
 
-def _ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Tell whether a file in shared memory can be of a run of ours; other programs put theirs there, too."""
     with contextlib.suppress(OSError):
         return path.stat().st_uid == os.getuid() and path.name.startswith(("ocore", "psm_", "sem."))
