@@ -141,7 +141,8 @@ class Schedule:
             return
         assert row.status in {"active", "error"}, (row.status, row.status_message)
         if row.status == "active":
-            [last, *_] = [run for run in reversed(runs) if run.kind != "drift"]
+            # One that was cancelled before it began has left an active server as it was.
+            [last, *_] = [run for run in reversed(runs) if run.kind != "drift" and run.started_at is not None]
             assert (last.kind, last.state, last.generation) == ("provision", "succeeded", row.generation)
         self.transport.after = NEVER
         if row.status == "error":
