@@ -51,11 +51,12 @@ def postgres() -> Iterator[Postgres]:
     folder.chmod(0o755)
     try:
         found = Postgres(folder)
+        yield found
+        found.stop(signal.SIGKILL)
     except Missing as missing:
         pytest.fail(str(missing))
-    yield found
-    found.stop(signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

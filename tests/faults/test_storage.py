@@ -58,7 +58,7 @@ def _begun(client: Client, host: str) -> str:
 
 def _check(crowd: Crowd, began: float, record: Record) -> None:
     """Check what the crowd was answered since something broke, and that it is answered well again by now."""
-    [bad] = [[one for one in crowd.answers if not one.allowed]]
+    bad = [one for one in crowd.answers if not one.allowed]
     assert not bad, bad[:3]
     refused = [one for one in crowd.since(began - ANSWERED) if one.status == 503]
     assert refused, (

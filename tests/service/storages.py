@@ -83,8 +83,10 @@ class _Program:
             self.process.wait(SECONDS)
             self.process = None
 
-    def complaint(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")[-2000:]
+    def missing(self) -> Missing:
+        """End what does not answer, and return what is to be raised: nobody else would end it."""
+        self.stop(signal.SIGKILL)
+        return Missing((self.folder / "log").read_text(errors="replace")[-2000:])
 
 
 class Postgres:
@@ -120,7 +122,7 @@ class Postgres:
             with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=2):
                 return
             if time.monotonic() > deadline:
-                raise Missing(self.program.complaint())
+                raise self.program.missing()
             time.sleep(0.05)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
@@ -152,7 +154,7 @@ class Redis:
                     client.ping()
                     return
                 if time.monotonic() > deadline:
-                    raise Missing(self.program.complaint())
+                    raise self.program.missing()
                 time.sleep(0.05)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:

@@ -429,6 +429,7 @@ def test_an_address_that_is_not_allowed_is_refused(service: Service) -> None:
     assert service.call("GET", f"/api/webhooks/{made['id']}").json()["url"] == HOOK
 
 
+@pytest.mark.promise("A8")
 @SQLITE
 def test_this_machine_is_refused_unless_a_setting_allows_it(service: Service) -> None:
     """By its literal when it is given, by a name when it is looked up: nothing is sent."""
