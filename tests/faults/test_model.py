@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import ocore
 from api.data.database import clock
 from api.data.tables import Run, Server, StepLog
 from api.work.claims import Claim, claim
+from api.work.keeper import Keeper
 from api.work.outcome import Done, finish
 from api.work.owner import new_owner
 from api.work.recorder import Fenced, Overtaken, RowRecorder
@@ -131,15 +133,16 @@ class Stories(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def heartbeat_and_sweep(self, data: st.DataObject) -> None:
-        """Nothing is taken from who is only slow."""
-        self.swept(data.draw(st.sampled_from(self.held)), lost=False)
+        """Have a worker extend its lease, late or after it was lost: nothing is taken from who is only slow."""
+        held = data.draw(st.sampled_from(self.held))
+        self.kept(held, holds=self.model.holds(held))
 
     @precondition(lambda self: any(self.model.holds(one) for one in self.held))
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
         """Have a worker die in the middle of its run: its lease ends, and a sweep finds it."""
         held = data.draw(st.sampled_from([one for one in self.held if self.model.holds(one)]))
-        self.swept(held, lost=True)
+        self.lost(held)
         self.model.lose(held)
 
     # --- what the service does of it; the model alone does nothing more
@@ -162,8 +165,11 @@ class Stories(RuleBasedStateMachine):
     def finished(self, held: Held, how: str, *, done: bool) -> None:
         """Compare whether a worker may end its run."""
 
-    def swept(self, held: Held, *, lost: bool) -> None:
-        """Sweep, after a worker was lost or not."""
+    def kept(self, held: Held, *, holds: bool) -> None:
+        """Extend a lease, which counts only for who holds the run still, and sweep."""
+
+    def lost(self, held: Held) -> None:
+        """Let a lease end, and sweep."""
 
     @invariant()
     def holds(self) -> None:
@@ -182,6 +188,7 @@ class ServiceStories(Stories):
         self.sweeper = sweeper
         # No lease ends by itself, however busy the machine is.
         self.settings = service.settings.model_copy(update={"lease_seconds": 3600})
+        self.lasting = replace(service.parts, settings=self.settings)
         self.ids: list[str] = []
         self.claims: dict[Held, tuple[Claim, RowRecorder]] = {}
         self.was: list[model.Server] = []
@@ -247,14 +254,25 @@ class ServiceStories(Stories):
         reason = self.model.servers[held.server].runs[held.run].reason if how == "stopped" else ""
         assert finish(self.service.parts, *self.claims[held], Done(failure), reason) == done
 
-    def swept(self, held: Held, *, lost: bool) -> None:
-        """End a lease, where its worker is lost, and sweep."""
-        if lost:
-            with self.service.parts.database.write() as session:
-                run = session.exec(select(Run).where(col(Run.id) == self.claims[held][0].id)).one()
-                run.lease_until = clock(session) - timedelta(seconds=1)
-                session.add(run)
+    def kept(self, held: Held, *, holds: bool) -> None:
+        """Extend a lease as a worker does, at the last moment: it is over, and no sweep has found that yet."""
+        if holds:
+            self._end_lease(held)
+        found = self.claims[held][0]
+        # The product's own; it must do nothing for a worker whose run is another one's by now.
+        Keeper(self.lasting, found.owner)._extend([found.id])  # noqa: SLF001
         self.sweeper.sweep()
+
+    def lost(self, held: Held) -> None:
+        """End a lease, and sweep."""
+        self._end_lease(held)
+        self.sweeper.sweep()
+
+    def _end_lease(self, held: Held) -> None:
+        with self.service.parts.database.write() as session:
+            run = session.exec(select(Run).where(col(Run.id) == self.claims[held][0].id)).one()
+            run.lease_until = clock(session) - timedelta(seconds=1)
+            session.add(run)
 
     def _runs(self, at: int) -> list[Run]:
         with self.service.parts.database.read() as session:
