@@ -154,7 +154,7 @@ def test_a_sites_list_refuses_or_keeps(key: str, tmp_path: Path, record_property
 # --- what a host reports ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.promise("A6", "F23")
+@pytest.mark.promise("A6")
 def test_what_a_host_says_is_shown_as_text(record_property: Callable[..., None]) -> None:
     """Each string as every fact, message, note and reason: what is left of it is a part of it, in one line."""
     for what, text in EVERY.items():
