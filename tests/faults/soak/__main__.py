@@ -1,8 +1,9 @@
 """`python -m tests.faults.soak`: a service with many servers under a bounded load; says what came of it.
 
-It starts five test hosts and provisions them, which takes two minutes or so, and then begins to
-count. It ends with 1 where something failed, or where memory, file descriptors or threads of the API or the worker grew
-by more than a tenth from the second quarter of the time to the last. Ctrl-C ends it early, with its figures.
+It starts five test hosts and provisions them, which takes two minutes or so, and then begins to count. It ends with 1
+where something failed, or where memory, file descriptors or threads of the API or the worker grew by more than a tenth
+from the second quarter of the time to the last, in the moments when little is under way. Ctrl-C ends it early, with its
+figures.
 """
 
 from __future__ import annotations
