@@ -134,6 +134,24 @@ def templates_beside(result: Any) -> str:
     return json.dumps(result)
 
 
+def variables_beside(result: Any) -> str:
+    """Answer truly, with facts beside that have the names of variables which decide where and what a run does."""
+    evil = {
+        "inventory_hostname": "elsewhere",
+        "ansible_connection": "local",
+        "ansible_host": "192.0.2.1",
+        "ansible_python_interpreter": "/nowhere",
+        "ocore_due": [],
+        "ocore_look": {"due": [], "look": {}},
+        "ocore_nonce": "forged",
+        "docker_source": "forged",
+    }
+    # For the test to see that it was said.
+    Path(HERE, "said").write_text("1", encoding="ascii")
+    result.setdefault("ansible_facts", {}).update(evil)
+    return json.dumps(result)
+
+
 def corpus(result: Any) -> str:
     """Put the next few of the texts that it was given into every text, until all were said."""
     texts = json.loads(read("corpus"))
@@ -195,6 +213,7 @@ WAYS = {
         controls,
         templates,
         templates_beside,
+        variables_beside,
         corpus,
         numbers,
         deep,

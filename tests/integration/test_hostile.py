@@ -23,7 +23,7 @@ import ocore
 from ocore.testing import RecordingTransport
 from ocore.transport import SshTransport
 from tests.integration.apart import Apart
-from tests.integration.lying import lie, teach, tell_the_truth
+from tests.integration.lying import lie, said, say, teach, tell_the_truth
 from tests.integration.support import OPTIONS, Watch, describe, key_of, options, server, statuses
 from tests.integration.tripwire import Tripwire
 
@@ -138,7 +138,7 @@ def test_a_host_that_forges_success_fails_its_own_step(host: Host, about: str, f
     _assert_harmless(result, watch)
 
 
-@pytest.mark.promise("F23", "A6")
+@pytest.mark.promise("A6")
 def test_a_host_that_forges_its_state_fails_the_run(host: Host) -> None:
     """Where the look itself fails with forged events for a reason, no step runs or counts as done."""
     lie(host, "forge_and_fail", "look")
@@ -200,8 +200,8 @@ def test_a_forged_name_reaches_no_file(start_reduced: Apart, host: Host) -> None
     host.write("/etc/hostile/steal", f"{victim}\n")
     lie(host, "forge_and_succeed")
     login = ("--key", str(host.key_file), "--allow-loopback", "--minimum-disk-gb", "1")
-    said, _ = start_reduced.ocore("validate", host.target, *login, "--json").communicate()
-    assert b'"isolation":"reduced"' in said
+    told, _ = start_reduced.ocore("validate", host.target, *login, "--json").communicate()
+    assert b'"isolation":"reduced"' in told
     assert file.exists()
 
 
@@ -215,6 +215,17 @@ def start_reduced() -> Iterator[Apart]:
 # --- absurd answers ---------------------------------------------------------------------------------------------------
 
 
+# What an answer that can be read all the same comes to; any other one fails its own step.
+ABSURD: dict[str, dict[str, ocore.ErrorCode | None]] = {
+    "ansible_facts": {"controls": ocore.ErrorCode.OS_UNSUPPORTED, "numbers": ocore.ErrorCode.DISK_LOW},
+    "look": {"controls": None, "numbers": None},
+}
+
+
+def _code(result: ocore.RunResult) -> ocore.ErrorCode | None:
+    return result.error.code if result.error else None
+
+
 @pytest.mark.promise("F22")
 @pytest.mark.parametrize("way", ["controls", "numbers", "deep", "deeper", "half_a_frame"])
 @pytest.mark.parametrize("about", ["ansible_facts", pytest.param("look", marks=SLOW)])
@@ -223,7 +234,7 @@ def test_an_absurd_answer_harms_nobody_else(host: Host, way: str, about: str) ->
     lie(host, way, about)
     watch = Watch()
     result = ocore.provision(server(host), options(proxy="none"), recorder=watch, check=True)
-    assert describe(result)
+    assert _code(result) is ABSURD[about].get(way, ocore.ErrorCode.STEP_FAILED), describe(result)
     _assert_harmless(result, watch)
     for specs in (*watch.specs, *([result.specs] if result.specs else [])):
         assert 0 <= specs.cpu_cores <= 4096
@@ -282,6 +293,15 @@ def test_the_canary_notices_a_template_that_is_templated() -> None:
         assert len(wire.traces()) == 2
 
 
+# What a template leads to where it stands for what must be known; elsewhere it is only shown.
+TEMPLATES: dict[tuple[str, str], ocore.ErrorCode] = {
+    ("ansible_facts", "templates"): ocore.ErrorCode.OS_UNSUPPORTED,
+    ("ansible_facts", "templates_beside"): ocore.ErrorCode.OS_UNSUPPORTED,
+    ("*", "templates"): ocore.ErrorCode.STEP_FAILED,
+    ("*", "templates_beside"): ocore.ErrorCode.OS_UNSUPPORTED,
+}
+
+
 @pytest.mark.promise("A1")
 @pytest.mark.parametrize("way", ["templates", "templates_beside"])
 @pytest.mark.parametrize(
@@ -294,10 +314,29 @@ def test_a_template_in_an_answer_is_text(host: Host, about: str, way: str) -> No
         lie(host, way, about)
         watch = Watch()
         result = ocore.provision(server(host), options(proxy="none"), recorder=watch, check=True)
-        assert describe(result)
+        assert _code(result) is TEMPLATES.get((about, way)), describe(result)
         assert not wire.traces()
     if about == "ansible_facts":
         assert any("lookup" in specs.os_name for specs in watch.specs), "the template did not come this far"
+
+
+@pytest.mark.promise("A1", "F23")
+@pytest.mark.parametrize("about", ["ansible_facts", pytest.param("*", marks=SLOW)])
+def test_facts_that_name_our_variables_have_no_effect(host: Host, truth: Truth, about: str) -> None:
+    """With the truth beside them, a plan is what it is without them, and so is what a run does, and how it ends."""
+    tell_the_truth(host)
+    honest = _outcome(host)
+    say(host, [])
+    lie(host, "variables_beside", about)
+    assert ocore.plan(server(host), OPTIONS) == truth.plan
+    assert _outcome(host) == honest
+    assert said(host), "the host has not lied"
+
+
+def _outcome(host: Host) -> tuple[object, ...]:
+    """Return what a run would do to a host, and how it ends."""
+    result = ocore.provision(server(host), options(proxy="none"), check=True)
+    return statuses(result), result.error, result.reading
 
 
 @pytest.mark.promise("A1")
