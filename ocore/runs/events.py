@@ -213,7 +213,7 @@ class EventParser:
         return [Seen("retry", step, self._text(event.get("task")), f"{self._text(result.get('msg'))} ({tries})")]
 
     def _complained(self, _step: str, event: dict[str, Any]) -> list[Seen]:
-        self.complaint = self.complaint or self._text(event.get("text")).removeprefix("[ERROR]: ")
+        self.complaint = self.complaint or self._text(_without_traceback(event.get("text"))).removeprefix("[ERROR]: ")
         return []
 
 
@@ -223,6 +223,14 @@ def _with_first_reasons(reading: Reading, first: Reading) -> Reading:
         if step.due and not step.reasons and name in first.steps:
             reading.steps[name] = dataclasses.replace(step, reasons=first.steps[name].reasons)
     return reading
+
+
+def _without_traceback(text: Any) -> Any:
+    """Return Ansible's words with only the end of a traceback of its own: what went wrong, not where in its code."""
+    if not isinstance(text, str):
+        return text
+    words, traceback, rest = text.partition("Traceback (most recent call last):")
+    return f"{words.rstrip()} {rest.strip().splitlines()[-1]}".strip() if traceback and rest.strip() else text
 
 
 def _coded(message: str) -> Failure | None:

@@ -233,6 +233,23 @@ def test_an_ansible_that_was_killed_is_a_lost_worker(answers: tuple[dict[str, ob
     assert result.error.code is ocore.ErrorCode.WORKER_LOST
 
 
+TRACED = """[ERROR]: Failure in callback:
+Traceback (most recent call last):
+  File "task_queue_manager.py", line 450, in send_callback
+    method(*args)
+OSError: [Errno 28] No space left on device
+"""
+
+
+def test_a_traceback_of_ansible_is_told_by_its_last_line() -> None:
+    """What went wrong is for the reader; where in Ansible's code it did is not."""
+    said = {"type": "event", "event": "verbose", "result": {}, "text": TRACED}
+    result = provision(*begin(), look("docker"), said, end(1))
+
+    assert result.error is not None
+    assert result.error.message == "Failure in callback: OSError: [Errno 28] No space left on device"
+
+
 def test_cancel_stops_a_run_that_hangs() -> None:
     """A set event ends the run; the open step and those after it are cancelled."""
     cancel = threading.Event()
