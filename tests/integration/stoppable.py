@@ -27,7 +27,8 @@ def long_task(host: Host, configuration: str = f'DPkg::Pre-Invoke {{"{LONG}";}};
     """Make installing packages a long task, by a line of apt's configuration, and give it something to install."""
     # What an earlier test left at work is not this one's matter.
     host.exec(f"pkill -KILL -f '^(apt-get|{LONG})'; dpkg --configure -a", check=False)
-    host.exec("dpkg --purge curl 2>&1")
+    # A run that was stopped may have left the package half installed, and what was killed its lock for a moment.
+    host.exec("timeout 60 sh -c 'until dpkg --purge --force-remove-reinstreq curl; do sleep 1; done' 2>&1")
     host.write(HOOK, configuration + "\n")
     try:
         yield

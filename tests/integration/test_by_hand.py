@@ -120,11 +120,16 @@ def hand(host: Host, tmp_path_factory: pytest.TempPathFactory, home: Path) -> Ha
     return Hand(host, tmp_path_factory.mktemp("hand"), home)
 
 
-def test_the_whole_playbook_provisions(host: Host, hand: Hand) -> None:
+@pytest.fixture(scope="module")
+def provisioned(hand: Hand) -> str:
+    """Return what Ansible printed when it provisioned that host."""
+    return hand.checkout()
+
+
+def test_the_whole_playbook_provisions(host: Host, hand: Hand, provisioned: str) -> None:
     """`ansible-playbook playbooks/provision.yml` does all; then there is no drift, and a second time nothing runs."""
-    first = hand.checkout()
-    assert _ran(first) == STEPS
-    assert _recap(first)["failed"] == 0
+    assert _ran(provisioned) == STEPS
+    assert _recap(provisioned)["failed"] == 0
     assert not ocore.drift(server(host), OPTIONS)
 
     second = hand.printed(hand.whole)
@@ -133,6 +138,7 @@ def test_the_whole_playbook_provisions(host: Host, hand: Hand) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("provisioned")
 def test_one_tag_runs_one_step(host: Host, hand: Hand) -> None:
     """`--tags docker` mends Docker and leaves another step's damage alone; then more tags mend that, and verify."""
     host.exec("echo '{}' > /etc/docker/daemon.json; echo '# mine' >> /etc/ocore/proxy/Caddyfile")
@@ -176,6 +182,7 @@ def test_a_person_is_asked_for_passwords(start: Callable[..., Host], tmp_path: P
     assert not [file for file in hand.files() if host.password in file.read_text("utf-8")]
 
 
+@pytest.mark.usefixtures("provisioned")
 def test_the_engines_own_run_finds_a_hand_made_server_as_it_should_be(host: Host) -> None:
     """What was provisioned by hand is no different for the engine: every step is unchanged."""
     result = ocore.provision(server(host), OPTIONS)
