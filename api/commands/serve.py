@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # A stream of events has no end of its own.
 _CLOSE_SECONDS = 5
+_WAITING = 2048
 
 
 def serve(arguments: Namespace) -> int:
@@ -84,6 +85,8 @@ def _listen(settings: Settings) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
+        # Before anybody is told where we are: who comes at once waits, and is not refused.
+        listening.listen(_WAITING)
     except OSError as error:
         raise SetupError(f"{settings.host} port {settings.port} cannot be listened at: {error.strerror}.") from None
     return listening
