@@ -77,6 +77,8 @@ def test_a_database_that_cannot_grow_refuses_in_words(service: Service) -> None:
                 assert int(answer.headers["Retry-After"]) > 0
             listed = service.call("GET", "/api/servers").json()["servers"]
             assert len(listed) == 1 + len(codes) - len(refused)
+            # Long enough for the run to have something to write, and to end over it.
+            time.sleep(3)
         # Its end needs room, too: its worker waits for that, and keeps it until then.
         assert "progress could not be written" in service.until(made, "error", 60)["statusMessage"]
         assert service.call("POST", f"/api/servers/{made}/retry").status_code == 200
