@@ -17,6 +17,7 @@ from sqlmodel import select
 
 import ocore
 from api.data.tables import Server
+from api.service import agents
 from api.service.mapping import library_server
 from api.settings import Settings
 from ocore.intake.scrub import Scrubber
@@ -263,7 +264,8 @@ def _check(asking: Asking, text: str, answer: httpx2.Response, what: str) -> Non
         assert asking.part == "key" or RUN not in body, f"{what}: it is repeated"
         return
     if answer.status_code >= 400:
-        assert answer.status_code in refuses | BUSY | ({413} if len(text) > MOST // 4 else set()), (
+        most = agents.MOST if "heartbeat" in what else MOST
+        assert answer.status_code in refuses | BUSY | ({413} if len(text) > most // 4 else set()), (
             f"{what}: {answer.status_code} {body}"
         )
         return
