@@ -265,7 +265,7 @@ def _check(asking: Asking, text: str, answer: httpx2.Response, what: str) -> Non
         return
     if answer.status_code >= 400:
         most = agents.MOST if "heartbeat" in what else MOST
-        assert answer.status_code in refuses | BUSY | ({413} if len(text) > most // 4 else set()), (
+        assert answer.status_code in refuses | BUSY | ({413} if len(text) > most // 12 else set()), (
             f"{what}: {answer.status_code} {body}"
         )
         return
