@@ -22,6 +22,7 @@ import pytest
 import ocore
 from ocore.testing import RecordingTransport
 from ocore.transport import SshTransport
+from tests.e2e.served import QUIET_SSHD
 from tests.integration.apart import Apart
 from tests.integration.lying import lie, said, say, teach, tell_the_truth
 from tests.integration.support import OPTIONS, Watch, describe, key_of, options, server, statuses
@@ -64,6 +65,10 @@ def truth(honest: Host) -> Truth:
 def host(honest: Host, truth: Truth) -> Host:  # noqa: ARG001 - the truth is asked for first
     """Return the host with a Python that is ours to tell how to lie."""
     teach(honest)
+    # It does not punish who connects often, as these tests do.
+    honest.write("/etc/ssh/sshd_config.d/ocore-test-quiet.conf", QUIET_SSHD)
+    honest.exec("systemctl restart ssh")
+    honest.wait_until_booted()
     return honest
 
 
