@@ -90,7 +90,7 @@ def table(rows: Iterable[Row]) -> str:
 
 def guards() -> str:
     """Return the guards with what shows that each is there, as Markdown."""
-    lines = [f"| {one.guard} | `{one.file}` | `{_short(one.test)}` |" for one in mutations.all_of_them()]
+    lines = [f"| {one.guard} | `{one.module}` | `{_short(one.test)}` |" for one in mutations.all_of_them()]
     return "\n".join(["|---|---|---|", *lines])
 
 

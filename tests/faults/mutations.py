@@ -31,7 +31,7 @@ class Mutation:
 
     Attributes:
         guard: what it keeps.
-        file: where it is.
+        module: where it is.
         old: its text, which stands once in the file.
         new: what is put in its place.
         test: what must turn red.
@@ -39,10 +39,15 @@ class Mutation:
     """
 
     guard: str
-    file: str
+    module: str
     old: str
     new: str
     test: str
+
+    @property
+    def file(self) -> str:
+        """The module's file, from the root of the tree."""
+        return self.module.replace(".", "/") + ".py"
 
     def apply(self, tree: Path) -> str:
         """Break the guard in a tree, and return the file as it was."""
@@ -142,7 +147,7 @@ def main() -> int:
             red = _first_red(tree, one.test)
             (tree / one.file).write_text(before, encoding="utf-8")
             unnoticed += red is None
-            _tell(f"| {one.guard} | `{one.file}` | {f'`{red}`' if red else '**none**'} |")
+            _tell(f"| {one.guard} | `{one.module}` | {f'`{red}`' if red else '**none**'} |")
     return 1 if unnoticed else 0
 
 
