@@ -139,7 +139,8 @@ def _wrong(served: Marked, hosts: Sequence[Host], gauge: Gauge) -> Iterator[str]
     wait_for(lambda: not served.of_runs(), MINUTE, "the processes of all runs are gone")
     yield from (f"left here: {name}" for name in served.left())
     yield from (f"left at work: {words}" for host in hosts for words in watched.at_work(host))
-    yield from (f"not active: {server}" for server in crowd.not_active(served))
+    standing = served.rows("SELECT name, status, status_message FROM server WHERE status <> 'active'")
+    yield from (f"not active: {name}: {status} {message}" for name, status, message in standing)
     for program in gauge.programs:
         yield from (f"{program.role} logged: {line[:500]}" for line in program.said().splitlines() if _is_bad(line))
         if program.process.poll() is not None:

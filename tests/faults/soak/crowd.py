@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sqlmodel import col, select
+from sqlmodel import select
 
 from api.data.database import Database
-from api.data.tables import AgentStatus, Server, ServerStatus, now
+from api.data.tables import AgentStatus, Server, now
 from api.ids import new_id
 from api.service.agents import digest, new_token
 from api.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tests.e2e.served import Client, Served
     from tests.faults.soak.doors import Doors
@@ -81,15 +81,3 @@ def _with_agent(server: Server) -> str:
     server.agent_token_hash = digest(token)
     server.agent_status, server.agent_since = AgentStatus.CONNECTED, now()
     return token
-
-
-def not_active(served: Served) -> Iterable[str]:
-    """Yield every server that is not active, and how it stands."""
-    database = Database(settings_of(served))
-    try:
-        with database.read() as session:
-            query = select(Server).where(col(Server.status) != ServerStatus.ACTIVE)
-            for one in session.exec(query).all():
-                yield f"{one.name}: {one.status} {one.status_message}"
-    finally:
-        database.close()

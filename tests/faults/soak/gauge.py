@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.e2e.served import Program
 
 # How much the last quarter's figure may be above the second one's; the first one is for warming up.
-ALLOWED: Final = {"RSS, MiB": 0.10, "file descriptors": 0.10, "threads": 0.10}
+ALLOWED: Final = 0.10
 # So much is no growth of anything, however little there was.
 _SLACK: Final = {"RSS, MiB": 5.0, "file descriptors": 3.0, "threads": 3.0}
 
@@ -52,7 +52,7 @@ class Course:
     @property
     def is_flat(self) -> bool:
         """Whether it did not grow by more than is allowed."""
-        return self.late - self.early <= max(_SLACK[self.figure], self.early * ALLOWED[self.figure])
+        return self.late - self.early <= max(_SLACK[self.figure], self.early * ALLOWED)
 
 
 @dataclass
