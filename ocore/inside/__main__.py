@@ -33,9 +33,10 @@ def _obey(channel: Channel, work: Path) -> None:
     for line in sys.stdin.buffer:
         order: dict[str, Any] = json.loads(line)
         if order["op"] == "login":
+            askpass = login.write_askpass(work, order)
             if order["plays"]:
                 player = playing.Player(work, order["run"], channel)
-            session = login.log_in(work, order, channel)
+            session = login.log_in(work, order, askpass, channel)
         elif order["op"] == "play" and session is not None and player is not None:
             player.play(order, session)
 

@@ -111,10 +111,16 @@ def _start_agent(work: Path, private_key: str) -> str:
     return str(socket)
 
 
-def _write_askpass(work: Path, password: str) -> dict[str, str]:
-    """Write the password and the program that tells it to ssh; the work folder goes with the run."""
+def write_askpass(work: Path, order: dict[str, Any]) -> dict[str, str]:
+    """Write a password and the program that tells it to ssh; return ssh's environment, empty where a key logs in.
+
+    Before anything is forked beside it, as with every program that is written (see `Player`). The work folder goes
+    with the run.
+    """
+    if order.get("private_key") or order.get("agent_socket"):
+        return {}
     secret, program = work / "password", work / "askpass"
-    secret.write_text(password, encoding="utf-8")
+    secret.write_text(order["password"], encoding="utf-8")
     program.write_text(f"#!/bin/sh\nexec cat {shlex.quote(str(secret))}\n", encoding="utf-8")
     program.chmod(0o700)
     return {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
@@ -174,16 +180,14 @@ def _draining(order: dict[str, Any]) -> tuple[str, str]:
     return DRAIN.replace("@RUN@", run), f".ocore/{run}"
 
 
-def log_in(work: Path, order: dict[str, Any], channel: Channel) -> Session:
+def log_in(work: Path, order: dict[str, Any], askpass: dict[str, str], channel: Channel) -> Session:
     """Log in and probe, and say what was found (`login`, with `code` 0) or how ssh ended."""
     known_hosts, control = work / "known_hosts", work / "c"
     key = HostKey.parse(order["host_key"])
     known_hosts.write_text(options.known_hosts_line(key), encoding="ascii")
-    agent, env = order.get("agent_socket"), {}
+    agent = order.get("agent_socket")
     if order.get("private_key"):
         agent = _start_agent(work, order["private_key"])
-    elif not agent:
-        env = _write_askpass(work, order["password"])
     flags = options.session_flags(known_hosts=str(known_hosts), key_type=key.type, agent=agent)
     becoming = order.get("becoming")
     drain, left = _draining(order)
@@ -197,6 +201,6 @@ def log_in(work: Path, order: dict[str, Any], channel: Channel) -> Session:
     reach = ["-p", str(order["port"]), "-l", order["user"], order["address"]]
     command = ["ssh", *flags, "-o", f"ControlPath={control}", *reach]
     feed = f"{becoming}\n".encode() if becoming else b""
-    code, out, err = _run([*command, remote], feed, env)
+    code, out, err = _run([*command, remote], feed, askpass)
     channel.say({"type": "login", "code": code, "answers": parse(out), "stderr": err[:4000].decode("utf-8", "replace")})
     return Session(flags, str(control), command, f".ocore/{order['run']}")

@@ -48,6 +48,11 @@ def literal(value: Any) -> Any:
     return [literal(one) for one in value] if isinstance(value, list) else value
 
 
+def _failed(error: Exception) -> tuple[int, str]:
+    """Return how a play ends that could not begin; of the words one line: pexpect's errors go on for a page."""
+    return 1, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
 class Player:
     """Ansible, for one play: it begins to load when this is made, so that it is ready when the login is done."""
 
@@ -62,20 +67,28 @@ class Player:
         os.mkfifo(orders)
         # Open for both, so that this side never waits for the other one.
         self._orders = os.open(orders, os.O_RDWR)
-        Thread(target=self._run, args=(orders,), name="player", daemon=True).start()
+        try:
+            prepared = self._prepared(orders)
+        except OSError as error:
+            self._ended.put(_failed(error))
+        else:
+            Thread(target=self._run, args=prepared, name="player", daemon=True).start()
 
-    def _run(self, orders: Path) -> None:
+    def _run(self, folder: Path, environment: dict[str, str]) -> None:
         ended: tuple[int | None, str] = (1, "error")
         try:
-            ended = runner.run(*self._prepared(orders), self._handle)
+            ended = runner.run(folder, environment, self._handle)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run ends with it as a failure that says so
-            # pexpect's errors go on for a page.
-            ended = (1, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+            ended = _failed(error)
         finally:
             self._ended.put(ended)
 
     def _prepared(self, orders: Path) -> tuple[Path, dict[str, str]]:
-        """Make what Ansible runs in; return its folder and its environment."""
+        """Make what Ansible runs in; return its folder and its environment.
+
+        Not beside the login: what the login forks in that moment holds the program open for writing until it becomes
+        ssh, and until then the kernel starts no such program (ETXTBSY, "Text file busy").
+        """
         folder, programs = self._work / "runner", self._work / "programs"
         folder.mkdir()
         programs.mkdir()

@@ -14,7 +14,7 @@ import yaml
 
 import ocore
 from ocore import content, inventory
-from ocore.inside.login import log_in
+from ocore.inside.login import log_in, write_askpass
 from ocore.intake.hostkeys import HostKey
 from ocore.intake.scrub import Scrubber
 from ocore.intake.text import plain
@@ -188,7 +188,8 @@ def _login(order: dict[str, Any]) -> dict[str, Any]:
     heard = _Heard()
     # Short, since a socket's path may be in there.
     with tempfile.TemporaryDirectory(prefix="oc-") as folder:
-        session = log_in(Path(folder), order, heard)  # type: ignore[arg-type]
+        work = Path(folder)
+        session = log_in(work, order, write_askpass(work, order), heard)  # type: ignore[arg-type]
         subprocess.run([*session.command[:-1], "-O", "exit", session.command[-1]], capture_output=True, check=False)
     [answer] = heard.answers
     return answer

@@ -7,12 +7,14 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from ocore.inside import channel, slim, supervisor
+from ocore.inside import channel, playing, slim, supervisor
 from ocore.inside.login import parse
 from ocore.inside.playing import Player, literal
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_the_probes_answers_are_found_among_other_output() -> None:
@@ -84,6 +86,25 @@ def test_a_player_that_cannot_begin_ends_with_the_reason(tmp_path: Path) -> None
     answers = channel.Channel(writing)
     code, words = Player(tmp_path, "run", answers)._ended.get(timeout=5)  # noqa: SLF001 - what `play` waits for
     assert (code, words.partition(":")[0]) == (1, "FileExistsError")
+    answers.close()
+    os.close(reading)
+
+
+def test_the_program_is_written_before_anything_is_done_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is forked while a program is written keeps it open, and a program that is open for writing cannot start."""
+    written = []
+
+    class Watched(threading.Thread):
+        def start(self) -> None:
+            written.append((tmp_path / "programs" / "ansible-playbook").read_text(encoding="utf-8"))
+
+    monkeypatch.setattr(playing, "Thread", Watched)
+    reading, writing = os.pipe()
+    answers = channel.Channel(writing)
+    Player(tmp_path, "run", answers)
+    assert [text.splitlines()[0] for text in written] == ["#!/bin/sh"]
     answers.close()
     os.close(reading)
 
