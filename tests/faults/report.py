@@ -1,6 +1,6 @@
 """A plugin of pytest that says, after the tests, how each row of the matrix stands: `-p tests.faults.report`.
 
-With `--row F1` only that row's tests are run, and so on for more of them.
+With `--row F1` only that row's tests are run, and so on for more of them. The longest files come first.
 
 A test tells how long it took until all was well again with `record_property("recovery", seconds)`, and how often it
 tried what it tries with `record_property("runs", count)`; without that it counts once.
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tests.faults import matrix
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 
@@ -60,6 +62,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
+    _longest_first(items)
+
+
+def _longest_first(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests may take longest: at the end they would be alone, and other cores idle."""
+    times: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        for mark in item.iter_markers("timeout"):
+            times[item.path] = max(times[item.path], float(mark.args[0]))
+    items.sort(key=lambda item: -times[item.path])
 
 
 def _rows(item: pytest.Item) -> set[str]:
