@@ -60,7 +60,9 @@ class Keeper:
         self._parts = parts
         self._owner = owner
         self._extended_at = 0.0
-        self._active: dict[str, Active] = {}
+        # By the number of the attempt, too: where a process was stopped for long, one slot still ends an attempt that
+        # was taken from it while another one makes the next.
+        self._active: dict[tuple[str, int], Active] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         work = {"leases": (self._keep, _TICK), "notes": (self._write, _TICK), "fuse": (self._fence, _FUSE_TICK)}
@@ -83,12 +85,12 @@ class Keeper:
     def add(self, active: Active) -> None:
         """Look after a run."""
         with self._lock:
-            self._active[active.claim.id] = active
+            self._active[active.claim.id, active.claim.run.fence] = active
 
     def drop(self, active: Active) -> None:
         """Look after a run no longer."""
         with self._lock:
-            self._active.pop(active.claim.id, None)
+            self._active.pop((active.claim.id, active.claim.run.fence), None)
 
     @property
     def active(self) -> list[Active]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 def _boot() -> str:
@@ -35,3 +40,12 @@ def is_dead(owner: str) -> bool:
         return False
     pid, began = rest.split("/")[:2]
     return _began(int(pid)) != began
+
+
+def is_over(until: datetime | None, moment: datetime, seconds: float) -> bool:
+    """Tell whether a lease is over; also one that ends later than any can that was extended by this clock.
+
+    Such a one is from before the clock was set back: who lives has extended it since, by the new time. Twice a lease's
+    length leaves room for processes with other settings.
+    """
+    return until is None or not moment <= until <= moment + timedelta(seconds=2 * seconds)

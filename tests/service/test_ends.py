@@ -34,7 +34,7 @@ def lose_worker(service: Service, server: str) -> None:
         run.lease_until = now() - timedelta(seconds=1)
         session.add(run)
         session.flush()
-        sweeper.reap(session, run.id, 3, service.parts.signer)
+        sweeper.reap(session, run.id, service.settings, service.parts.signer)
 
 
 def running(service: Service, server: str, status: str) -> None:
@@ -203,7 +203,7 @@ def test_a_worker_ends_removals_that_wait_for_too_long(service: Service) -> None
     service.set_runs(made, state=RunState.SUCCEEDED, finished_at=now())
     service.set(made, status="active", touched=True)
     service.create("two", host="192.0.2.7")
-    for_long = service.settings.model_copy(update={"lease_seconds": 3600})
+    for_long = service.settings.model_copy(update={"lease_seconds": service.settings.lease_seconds * 2})
     assert claim(service.parts.database, new_owner(), for_long) is not None
     service.call("DELETE", f"/api/servers/{made}")
     _age(service, made, service.settings.cleanup_timeout + 1)

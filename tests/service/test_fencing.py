@@ -15,6 +15,7 @@ import ocore
 from api.data.tables import Event, Run, RunKind, RunState, Server, StepLog
 from api.work.claims import Claim, claim
 from api.work.execute import carry_out
+from api.work.keeper import Active, Keeper
 from api.work.outcome import Done, finish
 from api.work.owner import new_owner
 from api.work.recorder import Fenced, RowRecorder
@@ -273,7 +274,7 @@ def test_a_worker_that_comes_back_late_finds_its_run_with_another(service: Servi
     late.step_started("connect", NOW)
     change(service, Run, lease_owner="gone", lease_until=NOW)
     with service.parts.database.write() as session:
-        reap(session, found.id, service.settings.max_attempts, service.parts.signer)
+        reap(session, found.id, service.settings, service.parts.signer)
     again = claim(service.parts.database, new_owner(), service.settings)
     assert again is not None
     assert again.run.fence > found.run.fence
@@ -283,6 +284,39 @@ def test_a_worker_that_comes_back_late_finds_its_run_with_another(service: Servi
     with service.parts.database.read() as session:
         steps = session.exec(select(StepLog).order_by(col(StepLog.id))).all()
     assert [(one.step, one.status) for one in steps] == [("connect", "failed"), ("privileges", "running")]
+
+
+@pytest.mark.promise("F4")
+def test_who_takes_its_own_lost_run_again_keeps_it_when_the_lost_attempt_ends(service: Service) -> None:
+    """A process was stopped for long: one of its slots has the run again while another still ends the old attempt."""
+    service.create()
+    owner = new_owner()
+    keeper, attempts = Keeper(service.parts, owner), []
+    for _ in range(2):
+        found = claim(service.parts.database, owner, service.settings)
+        assert found is not None
+        attempts.append(Active(found, RowRecorder(service.parts, found)))
+        keeper.add(attempts[-1])
+        change(service, Run, lease_until=NOW)
+        if len(attempts) == 1:
+            with service.parts.database.write() as session:
+                reap(session, found.id, service.settings, service.parts.signer)
+    late, again = attempts
+    keeper.drop(late)
+    assert keeper.active == [again]
+    keeper.start()
+    try:
+        wait_for(lambda: _lease(service) > NOW, "its lease is extended")
+    finally:
+        keeper.stop()
+    assert not again.cancel.is_set()
+
+
+def _lease(service: Service) -> datetime:
+    with service.parts.database.read() as session:
+        until = session.exec(select(Run.lease_until)).one()
+    assert until is not None
+    return until
 
 
 def test_a_new_key_overtakes_a_run_too(service: Service) -> None:
@@ -308,7 +342,7 @@ def test_a_worker_that_comes_back_late_makes_no_token(service: Service) -> None:
     assert late is not None
     change(service, Run, lease_owner="gone", lease_until=NOW)
     with service.parts.database.write() as session:
-        reap(session, late.id, service.settings.max_attempts, service.parts.signer)
+        reap(session, late.id, service.settings, service.parts.signer)
     with service.worker():
         service.until(made["id"], "active")
     before = stored(service, made["id"]).agent_token_hash

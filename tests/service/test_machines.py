@@ -229,7 +229,7 @@ def test_a_lost_run_and_a_removed_server_hold_nothing(service: Service) -> None:
     assert holds(service) == {"at 192.0.2.7 22"}
     service.set_runs(one.server.id, lease_until=one.run.created_at)
     with service.parts.database.write() as session:
-        reap(session, one.id, 3, service.parts.signer)
+        reap(session, one.id, service.settings, service.parts.signer)
     assert holds(service) == set()
     again = taken(service)
     with service.parts.database.write() as session:

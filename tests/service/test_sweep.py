@@ -239,9 +239,20 @@ def test_only_one_sweeper_reaps(service: Service) -> None:
     service.create()
     lose(service, dead_owner())
     with service.parts.database.write() as session:
-        session.add(Lead(name="sweeper", owner=ELSEWHERE, until=now() + PAST))
+        session.add(Lead(name="sweeper", owner=ELSEWHERE, until=now() + timedelta(seconds=1)))
     sweep(service)
     assert only(service, Run).state == RunState.RUNNING
+
+
+@pytest.mark.promise("F27")
+def test_what_was_leased_before_a_clock_was_set_back_waits_for_no_hour(service: Service) -> None:
+    """Neither the run nor the lead of a process elsewhere that died before: nobody extends them by the new time."""
+    service.create()
+    lose(service, ELSEWHERE, lease_until=now() + PAST)
+    with service.parts.database.write() as session:
+        session.add(Lead(name="sweeper", owner=ELSEWHERE, until=now() + PAST))
+    sweep(service)
+    assert only(service, Run).state == RunState.QUEUED
 
 
 def test_a_run_that_loses_every_worker_fails(service: Service) -> None:

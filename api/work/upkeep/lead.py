@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from api.data.database import clock
 from api.data.tables import Lead
-from api.work.owner import is_dead
+from api.work.owner import is_dead, is_over
 
 if TYPE_CHECKING:
     from api.data.database import Database
@@ -24,7 +24,7 @@ def leads(database: Database, name: str, owner: str, seconds: float) -> bool:
             if lead is None:
                 session.add(Lead(name=name, owner=owner, until=moment + timedelta(seconds=seconds)))
                 return True
-            if lead.owner != owner and lead.until > moment and not is_dead(lead.owner):
+            if lead.owner != owner and not is_over(lead.until, moment, seconds) and not is_dead(lead.owner):
                 return False
             lead.owner, lead.until = owner, moment + timedelta(seconds=seconds)
             session.add(lead)

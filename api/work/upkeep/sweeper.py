@@ -22,7 +22,7 @@ from api.service.scope import Scope
 from api.work import sessions
 from api.work.claims import candidates
 from api.work.outcome import close_steps, failed, give_up
-from api.work.owner import is_dead
+from api.work.owner import is_dead, is_over
 from api.work.upkeep.lead import leads
 from api.work.upkeep.loop import Loop, apart
 from api.work.upkeep.overdue import end_overdue
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from api.parts import Parts
     from api.security.signer import Signer
+    from api.settings import Settings
 
 _LEAD: Final = "sweeper"
 # So many sweeps after a start removals are ended that have waited for too long: the workers were away as well, and what
@@ -93,18 +94,19 @@ class Sweeper:
             self._patient_until = now_here + seconds
 
     def _reap(self) -> None:
-        patient = time.monotonic() < self._patient_until
+        patient, settings = time.monotonic() < self._patient_until, self._parts.settings
         with self._parts.database.read() as session:
             moment = clock(session)
             query = select(Run).where(col(Run.state) == RunState.RUNNING)
             lost = [
                 run.id
                 for run in session.exec(query).all()
-                if is_dead(run.lease_owner) or (not patient and (run.lease_until is None or run.lease_until < moment))
+                if is_dead(run.lease_owner)
+                or (not patient and is_over(run.lease_until, moment, settings.lease_seconds))
             ]
         for name in lost:
             with apart("reap", run=name), self._parts.database.write() as session:
-                reap(session, name, self._parts.settings.max_attempts, self._parts.signer)
+                reap(session, name, settings, self._parts.signer)
 
     def _end_batches(self) -> None:
         """End the runs of batches that were stopped; each in a transaction of its own, as each has a server to lock."""
@@ -136,7 +138,7 @@ class Sweeper:
             self._parts.bell.ring()
 
 
-def reap(session: Session, name: str, most: int, signer: Signer) -> None:
+def reap(session: Session, name: str, settings: Settings, signer: Signer) -> None:
     """Take a run from its lost worker: back to the queue, or to its end where it was begun too often."""
     found = session.get(Run, name)
     server = lock_server(session, found.server_id) if found else None
@@ -144,11 +146,11 @@ def reap(session: Session, name: str, most: int, signer: Signer) -> None:
     run = session.exec(query.execution_options(populate_existing=True)).first()
     if run is None or server is None or run.state != RunState.RUNNING:
         return
-    if run.lease_until is not None and run.lease_until >= clock(session) and not is_dead(run.lease_owner):
+    if not is_over(run.lease_until, clock(session), settings.lease_seconds) and not is_dead(run.lease_owner):
         return  # it was only slow
     sessions.give_back(session, run.id)
     close_steps(session, run.id, "Interrupted: its worker was lost.")
-    if run.attempt < most:
+    if run.attempt < settings.max_attempts:
         give_up(session, server, run, _LOST, counts=True)
     else:
         _fail(session, server, run)
