@@ -44,8 +44,11 @@ class Answer:
 
     @property
     def allowed(self) -> bool:
-        """Whether a client can do something with it: no answer of 500 and above but "unavailable, come again"."""
-        return self.status < 500 or (self.status == _UNAVAILABLE and self.retry.isdecimal())
+        """Whether it is an answer, and one that a client can do something with.
+
+        That is none of 500 and above but "unavailable, come again".
+        """
+        return 0 < self.status < 500 or (self.status == _UNAVAILABLE and self.retry.isdecimal())
 
 
 class Crowd:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tests.faults import wholeness
+
 if TYPE_CHECKING:
     from tests.e2e.served import Served
 
@@ -15,7 +17,6 @@ _OPEN: Final = (
     "SELECT step_log.run_id, step_log.step, run.state FROM step_log JOIN run ON run.id = step_log.run_id "
     "WHERE step_log.completed_at IS NULL AND run.state <> 'running'"
 )
-_HOLES: Final = "SELECT run_id FROM event GROUP BY run_id HAVING count(*) <> max(number) OR min(number) <> 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,5 @@ class Invariants:
     def at_rest(self) -> list[Row]:
         """Check what must hold when nothing goes on, too."""
         rows = self.look()
-        at_work = [row for row in rows if row.state in AT_WORK]
-        assert not at_work, at_work
-        assert not self.served.rows(_HOLES), "a run's events are not numbered one by one"
+        wholeness.at_rest(self.served)
         return rows

@@ -83,7 +83,7 @@ def table(rows: Iterable[Row]) -> str:
     lines = ["|---|---|---|---|"]
     for row in rows:
         names = "<br>".join(f"`{_short(test)}`" for test in found.get(row.id, []))
-        promise = row.promise + (f" (not made here: {row.limit})" if row.limit else "")
+        promise = row.promise + (f" (limit: {row.limit})" if row.limit else "")
         lines.append(f"| {row.id} | {row.what} | {promise} | {names} |")
     return "\n".join(lines)
 

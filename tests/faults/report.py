@@ -3,21 +3,26 @@
 With `--row F1` only that row's tests are run, and so on for more of them. The longest files come first.
 
 A test tells how long it took until all was well again with `record_property("recovery", seconds)`, and how often it
-tried what it tries with `record_property("runs", count)`; without that it counts once.
+tried what it tries with `record_property("runs", count)`; without that it counts once. Other properties are printed
+below the matrix. A test that was skipped is an error: then its row is not known to hold.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
 
 from tests.faults import matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    import pytest
+OUTCOMES: Final = ("passed", "failed", "error", "skipped")
+OF_ROWS: Final = {"runs", "recovery"}
 
 
 @dataclass
@@ -90,6 +95,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         line = f"| {row.id} {row.what} | {len(one.outcomes)} | {one.runs} | {recovery} | {one.verdict(tests[row.id])} |"
         terminalreporter.write_line(line)
 
+    terminalreporter.section("other figures")
+    for report in _reports(terminalreporter):
+        for name, value in report.user_properties:
+            if report.when == "call" and name not in OF_ROWS:
+                terminalreporter.write_line(f"{report.nodeid}: {name} {value}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let nobody take for green what was not run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _reports(reporter: pytest.TerminalReporter) -> Iterator[Any]:
+    for outcome in OUTCOMES:
+        yield from reporter.stats.get(outcome, [])
+
 
 def _standings(reporter: pytest.TerminalReporter) -> defaultdict[str, Standing]:
     rows_of: defaultdict[str, list[str]] = defaultdict(list)
@@ -97,8 +121,7 @@ def _standings(reporter: pytest.TerminalReporter) -> defaultdict[str, Standing]:
         for test in tests:
             rows_of[test].append(row)
     found: defaultdict[str, Standing] = defaultdict(Standing)
-    for outcome in ("passed", "failed", "error", "skipped"):
-        for report in reporter.stats.get(outcome, []):
-            for row in rows_of[report.nodeid.partition("[")[0]]:
-                found[row].add(report)
+    for report in _reports(reporter):
+        for row in rows_of[report.nodeid.partition("[")[0]]:
+            found[row].add(report)
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import watched
-from tests.faults.kill_loop import KillLoop, Target, seed
+from tests.faults.kill_loop import VICTIMS, KillLoop, Target, seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,4 +59,5 @@ def test_whatever_is_killed_all_is_well_again(
             record_property("runs", loop.kills.total())
             record_property("recovery", max(loop.recoveries, default=0.0))
         assert loop.kills.total() >= KILLS, loop.told()
+        assert set(loop.kills) == set(VICTIMS), loop.told()
         assert not watched.at_work(host)

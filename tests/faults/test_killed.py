@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.hosts import Host
 
 # Run by `./dev faults`: the whole of them takes longer than everybody's tests may.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 log = logging.getLogger(__name__)
 HELD = {"hold_after_validation": "true"}

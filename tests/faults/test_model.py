@@ -327,11 +327,9 @@ def _told(make: Callable[[], RuleBasedStateMachine], examples: int) -> None:
     run_state_machine_as_test(make, settings=settings)
 
 
-@pytest.mark.promise("F24", "A15")
-def test_the_model_keeps_what_must_always_hold(record_property: Callable[[str, object], None]) -> None:
-    """Of the model alone, three hundred stories."""
+def test_the_model_keeps_what_must_always_hold() -> None:
+    """Of the model alone, three hundred stories; no row's test, since nothing of the product is in it."""
     _told(Stories, 300)
-    record_property("runs", 300)
 
 
 @pytest.mark.promise("F4", "F7", "F24", "A15")

@@ -211,7 +211,10 @@ def texts(given: tuple[str, int]) -> None:
     if text.isascii() and text.isprintable() and len(text) <= most:
         assert found == text.strip()
     assert set(found) <= set(text) | set(" \u2026")
-    assert _is_harmless(SCRUB.plain(text + SECRET, most), max(most, len(text) + 40))
+    for bound in (most, len(text) + len(SECRET) + 40):
+        scrubbed = SCRUB.plain(text + SECRET, bound)
+        assert SECRET not in scrubbed
+        assert _is_harmless(scrubbed, max(bound, len(text) + 40))
 
 
 # --- logins -----------------------------------------------------------------------------------------------------------

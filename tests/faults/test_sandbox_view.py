@@ -6,7 +6,6 @@ own secrets; see `taken_over.py` for what it tries.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -41,7 +40,11 @@ CANARY = f"ocore-canary-{uuid.uuid4().hex}"
 PLACES = ("/home", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var/lib", "/var/tmp", "/dev/shm", "/run")
 # What the kernel keeps in memory for the run alone, and what leads to no data.
 OWN_KINDS = {"tmpfs", "devpts"}
-full = pytest.mark.skipif(sandbox.isolation() == "reduced", reason="this machine refuses namespaces")
+# Where everything must be run, they fail there.
+full = pytest.mark.skipif(
+    sandbox.isolation() == "reduced" and not os.environ.get("OCORE_REQUIRE_HOSTS"),
+    reason="this machine refuses namespaces",
+)
 
 
 @dataclass
@@ -138,7 +141,8 @@ def planted() -> Iterator[list[str]]:
     made: list[Path] = []
     try:
         for place in PLACES:
-            with contextlib.suppress(OSError):
+            # Other users plant where they may: the run is theirs, and sees no more than they do.
+            if Path(place).is_dir() and os.access(place, os.W_OK):
                 (folder := Path(place, CANARY)).mkdir(mode=0o700)
                 made.append(folder)
                 (folder / "encryption-keys.json").write_text(CANARY, encoding="ascii")

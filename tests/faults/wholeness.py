@@ -19,7 +19,8 @@ ALWAYS: Final = {
     "GROUP BY server_id HAVING count(*) > 1",
     "an open step of a run that does not go on": "SELECT step_log.id FROM step_log JOIN run ON run.id = run_id "
     "WHERE completed_at IS NULL AND state <> 'running'",
-    "a hole in what a run said": "SELECT run_id FROM event GROUP BY run_id HAVING max(number) <> count(*)",
+    "a hole in what a run said": "SELECT run_id FROM event GROUP BY run_id "
+    "HAVING max(number) <> count(*) OR min(number) <> 1",
 }
 QUIET: Final = {
     "a run that has no end": "SELECT id, state, message FROM run WHERE finished_at IS NULL",
@@ -36,12 +37,17 @@ def check(served: Served) -> None:
     assert not any(found.values()), {what: rows for what, rows in found.items() if rows}
 
 
+def at_rest(served: Served) -> None:
+    """Check what must be so when nothing goes on, too."""
+    check(served)
+    found = {what: served.rows(query) for what, query in QUIET.items()}
+    assert not any(found.values()), {what: rows for what, rows in found.items() if rows}
+
+
 def settled(served: Served, seconds: float = 120) -> float:
     """Wait until everything has come to its end, check that nothing of it is left, and return how long that took."""
     began = time.monotonic()
     wait_for(lambda: not served.rows(QUIET["a run that has no end"]), "all runs end", seconds)
     took = time.monotonic() - began
-    check(served)
-    found = {what: served.rows(query) for what, query in QUIET.items()}
-    assert not any(found.values()), {what: rows for what, rows in found.items() if rows}
+    at_rest(served)
     return took

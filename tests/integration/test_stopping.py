@@ -1,8 +1,8 @@
 """Stopping really stops: whatever ends a run, nothing of it is left here or on the server, and the next run succeeds.
 
 What this promises differs in one case only: where our own process is killed (SIGKILL), the server is cleared by the
-next run. Where the machine refuses namespaces ("reduced" isolation) one promise is missing, and not tested: if the
-supervisor itself is killed as well, what it watched goes on, and its work folder stays until a later run.
+next run. Where the machine refuses namespaces ("reduced" isolation) one promise is missing: if the supervisor itself is
+killed as well, what it watched goes on, and its work folder stays until a later run (`tests/faults/test_killed.py`).
 """
 
 from __future__ import annotations

@@ -237,6 +237,24 @@ def test_a_literal_resolves_to_itself() -> None:
     assert address.resolve("192.0.2.7", 22, address.Reach()) == "192.0.2.7"
 
 
+@pytest.mark.promise("A8")
+def test_a_name_with_one_address_that_is_refused_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a name's addresses count, and each time anew: a name may lead elsewhere when it is looked up again."""
+    answers = [["192.0.2.7", "2001:db8::1"], ["192.0.2.7", "169.254.169.254"], ["::1", "192.0.2.7"], ["192.0.2.7"]]
+
+    def look_up(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        assert (host, port) == ("two.example", 22)
+        return [(socket.AF_UNSPEC, socket.SOCK_STREAM, 6, "", (text, port)) for text in answers.pop(0)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    found = [address.resolve("two.example", 22, address.Reach()) for _ in range(len(answers))]
+    assert (found[0], found[3]) == ("192.0.2.7", "192.0.2.7")
+    for failure, refused in ((found[1], "169.254.169.254"), (found[2], "::1")):
+        assert isinstance(failure, Failure)
+        assert failure.code is ErrorCode.ADDRESS_REFUSED
+        assert f"two.example ({refused})" in failure.message
+
+
 def test_loopback_is_refused_when_resolving() -> None:
     """Resolving gives a failure that names the address and the reason."""
     failure = address.resolve("127.0.0.1", 22, address.Reach())

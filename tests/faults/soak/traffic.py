@@ -38,6 +38,7 @@ class Traffic:
         self._chance = random.Random(seed)  # noqa: S311 - a seed makes it again
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._done: Counter[str] = Counter()
 
     def start(self, requests: float, heartbeats: float, pause: float) -> None:
         """Begin: so many requests and heartbeats a second, and so many seconds between two runs."""
@@ -49,10 +50,15 @@ class Traffic:
         self._repeat("runs", pause, lambda: self._run(*next(turns)))
 
     def stop(self) -> None:
-        """End, with what is under way."""
+        """End, with what is under way, and see that each of the threads has done something to its end."""
         self._stop.set()
+        until = time.monotonic() + _RUN_SECONDS
         for thread in self._threads:
-            thread.join(_RUN_SECONDS)
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                self.wrong.append(f"{thread.name}: waiting without an end")
+            if not self._done[thread.name]:
+                self.wrong.append(f"{thread.name}: nothing was done")
 
     def told(self) -> str:
         """Say in one line how far it is."""
@@ -67,6 +73,7 @@ class Traffic:
                 due = max(due, time.monotonic() - seconds) + seconds
                 try:
                     act()
+                    self._done[name] += 1
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is told in the end
                     self.wrong.append(f"{name}: {error!r}")
 
