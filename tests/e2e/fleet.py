@@ -24,7 +24,7 @@ import psycopg
 from tests import hosts
 from tests.e2e.doors import Door
 from tests.e2e.served import QUIET_SSHD, Client, Served
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.service.storages import Servers, free_port
 from tests.unit.keymaker import private_key
 
@@ -207,7 +207,7 @@ def make(served: Served, found: list[Host]) -> Report:
 
 def _wait(served: Served, seconds: float) -> None:
     """Wait until nothing waits or runs."""
-    wait_for(
+    seconds_until(
         lambda: served.rows("SELECT count(*) FROM run WHERE finished_at IS NULL") == [(0,)], seconds, "all runs end"
     )
 

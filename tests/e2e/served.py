@@ -19,7 +19,7 @@ import httpx2
 import psycopg
 
 from api.parts import RINGS
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.integration.support import key_of
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Served:
         """
         programs = [self.begin(role, ELSEWHERE if elsewhere else self.inside) for role in roles]
         for program in programs:
-            wait_for(program.is_ready, READY, f"{program.role} is ready")
+            seconds_until(program.is_ready, READY, f"{program.role} is ready")
         return programs
 
     def begin(self, role: str, before: Sequence[str] = ()) -> Program:
@@ -288,7 +288,7 @@ class Client:
 
     def ended(self, name: str, seconds: float = 120) -> dict[str, Any]:
         """Wait until a run has ended."""
-        wait_for(lambda: self.run(name)["finishedAt"], seconds, f"the run ends; it is {self.run(name)}")
+        seconds_until(lambda: self.run(name)["finishedAt"], seconds, f"the run ends; it is {self.run(name)}")
         return self.run(name)
 
     def follow(self, name: str, after: int = 0) -> Iterator[Said]:
@@ -309,6 +309,6 @@ class Client:
     def delete(self, server: str, seconds: float = 120) -> None:
         """Remove a server, and wait until it is gone."""
         self.call("DELETE", f"/servers/{server}", 202)
-        wait_for(
+        seconds_until(
             lambda: self.call("GET", f"/servers/{server}", None).get("_status") == 404, seconds, "the server is gone"
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.hosts import engine
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.service.storages import free_port
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _stands(client: Client, server: str, status: str, seconds: float) -> dict[st
         found.update(client.get(server))
         return bool(found["agentStatus"] == status)
 
-    wait_for(reached, seconds, f"the agent is {status}; it is {found}")
+    seconds_until(reached, seconds, f"the agent is {status}; it is {found}")
     log.info("%s after %.1f s", status, time.monotonic() - began)
     return found
 
@@ -148,4 +148,6 @@ def _rotated(client: Client, host: Host, server: str, token: str) -> None:
     assert (steps["agent"], steps["docker"], steps["verify"]) == ("success", "unchanged", "success")
     assert host.read(TOKEN) != token
     seen = client.get(server)["agentLastSeenAt"]
-    wait_for(lambda: client.get(server)["agentLastSeenAt"] > seen, 4 * INTERVAL, "it is heard of with the new token")
+    seconds_until(
+        lambda: client.get(server)["agentLastSeenAt"] > seen, 4 * INTERVAL, "it is heard of with the new token"
+    )

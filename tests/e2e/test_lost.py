@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.trees import Tree
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.integration.stoppable import HOOK, long_task, long_task_began
 from tests.service.storages import Redis
 from tests.unit.keymaker import private_key
@@ -74,7 +74,7 @@ def _begun(client: Client, host: Host) -> Cut:
     made = client.create(host, proxyType="none")
     [run] = client.runs(made["id"])
     cut = Cut(client, made["id"], run["id"])
-    wait_for(lambda: long_task_began(host) or cut.now()["finishedAt"], BEGINS, "the long task begins")
+    seconds_until(lambda: long_task_began(host) or cut.now()["finishedAt"], BEGINS, "the long task begins")
     assert cut.now()["state"] == "running", cut.now()
     return cut
 
@@ -104,9 +104,9 @@ def _assert_gone_on(cut: Cut) -> None:
 def _converges(cut: Cut, host: Host, since: float, what: str) -> None:
     """Wait until the run is begun again and the server active, and say how long each took."""
     host.exec(f"rm -f {HOOK}")
-    wait_for(cut.is_begun_again, ENDS, f"the run is begun again; {cut.now()}")
+    seconds_until(cut.is_begun_again, ENDS, f"the run is begun again; {cut.now()}")
     claimed = time.monotonic() - since
-    wait_for(lambda: cut.client.get(cut.server)["status"] == "active", ENDS, f"it is active; {cut.now()}")
+    seconds_until(lambda: cut.client.get(cut.server)["status"] == "active", ENDS, f"it is active; {cut.now()}")
     log.info("%s: begun again after %.1f s, active after %.1f s", what, claimed, time.monotonic() - since)
     _assert_gone_on(cut)
 
@@ -127,7 +127,7 @@ def test_another_worker_goes_on_where_one_was_killed(
         worker = _holder(served)
         tree = Tree(worker.pid)
         killed = served.kill(worker)
-        gone = wait_for(lambda: not tree.alive(), 5, f"what it had started is gone; {tree.alive()}")
+        gone = seconds_until(lambda: not tree.alive(), 5, f"what it had started is gone; {tree.alive()}")
         log.info("%s: %d processes below the killed worker were gone after %.2f s", storage, len(tree), gone)
         _converges(cut, host, killed, f"{storage}, a worker killed")
 
@@ -149,7 +149,7 @@ def test_all_is_killed_and_the_queue_is_lost(
         before = client.call("GET", "/servers")["servers"]
         tree = Tree(served.running[0].pid)
         killed = served.kill(*served.running)
-        wait_for(lambda: not tree.alive(), 5, f"what it had started is gone; {tree.alive()}")
+        seconds_until(lambda: not tree.alive(), 5, f"what it had started is gone; {tree.alive()}")
         _wipe(served, queue)
 
         began = time.monotonic()

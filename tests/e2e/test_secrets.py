@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.canaries import Canaries, let_in
 from tests.e2e.looking import assert_nowhere, found
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.integration.stoppable import long_task, long_task_began
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _cancelled(client: Client, host: Host, server: str, meanwhile: Callable[[], 
     """Cancel a run in the middle of a task, having looked while it went on."""
     with long_task(host):
         run = client.ask(server, steps=["packages"])
-        wait_for(lambda: long_task_began(host), BEGINS, f"the long task begins; {client.run(run['id'])}")
+        seconds_until(lambda: long_task_began(host), BEGINS, f"the long task begins; {client.run(run['id'])}")
         meanwhile()
         client.call("POST", f"/runs/{run['id']}/cancel", 202)
         assert _ended(client, server) == ("cancelled", "cancelled")

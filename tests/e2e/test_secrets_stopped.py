@@ -17,7 +17,7 @@ from tests.e2e.canaries import Canaries, let_in
 from tests.e2e.looking import assert_nowhere
 from tests.e2e.trees import Tree
 from tests.integration import scanning
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.integration.stoppable import long_task, long_task_began
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _in_a_task(client: Client, host: Host, server: str) -> tuple[str, float]:
     """Have a run come into the long task; return its id, and how long that took."""
     run = str(client.ask(server, steps=["packages"])["id"])
     began = lambda: long_task_began(host) or client.run(run)["finishedAt"]  # noqa: E731
-    seconds = wait_for(began, BEGINS, "the long task begins")
+    seconds = seconds_until(began, BEGINS, "the long task begins")
     found = client.run(run)
     assert found["state"] == "running", (found["errorCode"], found["message"])
     return run, seconds
@@ -115,7 +115,7 @@ def _stop(way: str, served: Served, client: Client, run: str) -> None:
 def _made_again(served: Served, client: Client, run: str) -> None:
     """Let another worker take a run that was cut off, and stop that."""
     served.start("worker")
-    wait_for(lambda: client.run(run)["attempt"] == 2, ENDS, "another worker has the run")
+    seconds_until(lambda: client.run(run)["attempt"] == 2, ENDS, "another worker has the run")
     client.call("POST", f"/runs/{run}/cancel", 202)
     client.ended(run, ENDS)
 
@@ -143,7 +143,7 @@ def test_a_run_of_the_service_that_is_stopped_leaves_no_secret(
         client = served.client()
         made = client.create(provided, proxyType="none", sshPassword=login, **secrets)
         [first] = client.runs(made["id"])
-        wait_for(lambda: client.run(first["id"])["state"] != "queued", BEGINS, "the first run begins")
+        seconds_until(lambda: client.run(first["id"])["state"] != "queued", BEGINS, "the first run begins")
         client.call("POST", f"/runs/{first['id']}/cancel", None)
         client.ended(first["id"], BEGINS)
         seconds = 0.0

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.doors import Door
 from tests.e2e.served import QUIET_SSHD
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +100,7 @@ def _follow(client: Client, served: Served, server: str, status: str) -> list[tu
             seen.append((misses, found))
         return bool(found == status)
 
-    wait_for(look, SILENT, f"the server is {status}; {client.get(server)}")
+    seconds_until(look, SILENT, f"the server is {status}; {client.get(server)}")
     return seen
 
 

@@ -24,7 +24,7 @@ from tests.e2e.served import ELSEWHERE
 from tests.e2e.trees import Tree
 from tests.faults import watched
 from tests.faults.invariants import AT_WORK, Invariants, Row
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ RUNS: Final[dict[str, dict[str, Any]]] = {
 }
 # A busy machine needs most of this for the run itself; what was lost is found within a lease.
 CONVERGES: Final = 400.0
-GONE: Final = 15.0
+VANISHES: Final = 15.0
 # How a run may end whose own process was killed. One whose worker or API was killed must succeed.
 CUT: Final = "worker_lost"
 # A request is answered within about this.
@@ -193,7 +193,9 @@ class KillLoop:
         """Kill at a random moment of the run; False where there was nothing to kill any more."""
         moment = self._chance.uniform(0, self._lengths[this.kind] * 0.9)
         if victim in {"supervisor", "ansible"}:
-            wait_for(lambda: self._found(victim) or self._has_ended(this), CONVERGES, f"there is a process: {victim}")
+            seconds_until(
+                lambda: self._found(victim) or self._has_ended(this), CONVERGES, f"there is a process: {victim}"
+            )
             moment *= 0.6
         end = time.monotonic() + moment
         while (left := end - time.monotonic()) > 0:
@@ -233,12 +235,12 @@ class KillLoop:
         trees = [Tree(program.pid) for program in programs]
         this.killed_at = self.served.kill(*programs)
         self.kills[what] += len(programs)
-        wait_for(lambda: not any(tree.members() for tree in trees), GONE, f"what was below {what} is gone")
+        seconds_until(lambda: not any(tree.members() for tree in trees), VANISHES, f"what was below {what} is gone")
         if what == "all":
             self._lose_queue()
         for program in programs:
             self.served.begin(program.role, ELSEWHERE if self.elsewhere and program.role == "worker" else [])
-        wait_for(self.served.urls, CONVERGES, "there is an API")
+        seconds_until(self.served.urls, CONVERGES, "there is an API")
 
     def _lose_queue(self) -> None:
         """Let the queue go with all the processes, whether it is a file or in Redis: the database knows what waits."""
@@ -266,7 +268,7 @@ class KillLoop:
 
     def _converge(self, this: Round) -> None:
         """Check that all comes to its end, and is as it should be then."""
-        wait_for(lambda: self._has_ended(this), CONVERGES, lambda: f"the run ends: {self._row(this.run)}")
+        seconds_until(lambda: self._has_ended(this), CONVERGES, lambda: f"the run ends: {self._row(this.run)}")
         row = self._row(this.run)
         if this.killed_at is not None:
             self.recoveries.append(time.monotonic() - this.killed_at)
@@ -287,8 +289,10 @@ class KillLoop:
         assert found["status"] in self.settles, found
         for program in self.served.running:
             assert program.process.poll() is None, program.said()[-3000:]
-        wait_for(
-            lambda: not self.served.of_runs(), GONE, lambda: f"the run's processes are gone: {self.served.of_runs()}"
+        seconds_until(
+            lambda: not self.served.of_runs(),
+            VANISHES,
+            lambda: f"the run's processes are gone: {self.served.of_runs()}",
         )
         left = self.served.left()
         assert not left, left

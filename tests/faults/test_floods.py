@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.faults.times import took
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.integration.lying import lie, teach
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def test_a_run_goes_on_beside_a_flood(
         for way, ends in WAYS.items():
             lie(liar, way)
             flood = noisy.ask(theirs, "validate")["id"]
-            wait_for(lambda: liar.read("/var/log/hostile"), ENDS, "the flood begins")
+            seconds_until(lambda: liar.read("/var/log/hostile"), ENDS, "the flood begins")
             run = _begun(quiet, quiet.ask(mine, "validate")["id"])
             beside_it = noisy.run(flood)
             assert way in QUICK or beside_it["state"] == "running", beside_it
@@ -75,5 +75,5 @@ def test_a_run_goes_on_beside_a_flood(
 
 def _begun(client: Client, run: str) -> dict[str, Any]:
     """Wait until a run begins, and return it as it is then."""
-    wait_for(lambda: client.run(run)["startedAt"], ENDS, "the run begins")
+    seconds_until(lambda: client.run(run)["startedAt"], ENDS, "the run begins")
     return client.run(run)

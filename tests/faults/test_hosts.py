@@ -11,7 +11,7 @@ import pytest
 
 import ocore
 from tests.hosts import engine
-from tests.integration.apart import Apart, wait_for
+from tests.integration.apart import Apart, seconds_until
 from tests.integration.stoppable import HOOK, LONG, Stoppable, long_task, long_task_began
 from tests.integration.support import describe, key_of, options, server
 
@@ -65,16 +65,16 @@ def _begin(apart: Apart, host: Host) -> Stoppable:
 def _in_the_long_task(apart: Apart, host: Host) -> Stoppable:
     """Begin a run, and return once its long task goes on."""
     run = _begin(apart, host)
-    wait_for(lambda: run.ended() or long_task_began(host), BEGINS, "the long task begins")
+    seconds_until(lambda: run.ended() or long_task_began(host), BEGINS, "the long task begins")
     assert not run.ended(), run.lines
     return run
 
 
 def _lost(apart: Apart, run: Stoppable) -> float:
     """Check that a run ends since its server is lost, and leaves nothing here; return how long that took."""
-    took = wait_for(run.ended, NOTICED, lambda: f"the run ends: {run.lines[-3:]}")
+    took = seconds_until(run.ended, NOTICED, lambda: f"the run ends: {run.lines[-3:]}")
     assert run.code in LOST, run.lines
-    wait_for(lambda: not apart.alive(), 5, lambda: f"what it started ends: {apart.alive()}")
+    seconds_until(lambda: not apart.alive(), 5, lambda: f"what it started ends: {apart.alive()}")
     assert not apart.left()
     return took
 
@@ -82,7 +82,7 @@ def _lost(apart: Apart, run: Stoppable) -> float:
 def _goes_on(apart: Apart, host: Host) -> tuple[str, float]:
     """Check that the next run succeeds; return what it says of the last one's left-overs, and how long it took."""
     run = _begin(apart, host)
-    took = wait_for(run.ended, ENDS, "the next run ends")
+    took = seconds_until(run.ended, ENDS, "the next run ends")
     assert run.last.get("status") == "success", run.lines
     assert not apart.alive()
     assert not apart.left()
@@ -111,7 +111,7 @@ def test_a_network_that_heals_at_once_costs_nothing(apart: Apart, host: Host) ->
         run = _in_the_long_task(apart, host)
         with _cut_off(host):
             time.sleep(6)
-        wait_for(run.ended, ENDS, "the run ends")
+        seconds_until(run.ended, ENDS, "the run ends")
         assert run.last.get("status") == "success", run.lines
     assert not apart.left()
 
@@ -171,7 +171,7 @@ def test_a_connection_that_stalls_right_after_the_login_holds_up_no_run(apart: A
     """Where the server answers to new connections, the run goes on by one, or ends as lost; it does not hang."""
     run = _logged_in(apart, host)
     with _stalled(host, SESSIONS):
-        took = wait_for(run.ended, ENDS, "the run ends")
+        took = seconds_until(run.ended, ENDS, "the run ends")
     log.info("%s after %.1f s", run.code or "success", took)
     assert run.code in {None, *LOST}, run.lines
     assert not apart.alive()
@@ -182,7 +182,7 @@ def test_a_connection_that_stalls_right_after_the_login_holds_up_no_run(apart: A
 def _logged_in(apart: Apart, host: Host) -> Stoppable:
     """Begin a run, and return when it has logged in."""
     run = _begin(apart, host)
-    wait_for(lambda: run.ended() or any(line.get("began") == "detect" for line in run.lines), BEGINS, "it logs in")
+    seconds_until(lambda: run.ended() or any(line.get("began") == "detect" for line in run.lines), BEGINS, "it logs in")
     assert not run.ended(), run.lines
     return run
 

@@ -15,8 +15,8 @@ import pytest
 
 from ocore.inside.__main__ import MEMORY
 from tests.faults import watched
-from tests.faults.kill_loop import GONE, KillLoop, Target, seed
-from tests.integration.apart import wait_for
+from tests.faults.kill_loop import VANISHES, KillLoop, Target, seed
+from tests.integration.apart import seconds_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ class Bench:
         before = len(watched.lines(self.host))
         watched.make_due(self.host, LONG)
         run = self.ask(steps=[watched.STEP])
-        wait_for(
+        seconds_until(
             lambda: len(watched.lines(self.host)) > before or self.now(run)["finishedAt"], ENDS, "the step is at work"
         )
         now = self.now(run)
@@ -80,7 +80,7 @@ def opened(served: Marked, host: Host) -> Bench:
     client = served.client()
     host.exec("rm -f /etc/ocore/server.json")
     server = client.create(host, proxyType="none")["id"]
-    wait_for(lambda: client.get(server)["statusMessage"].startswith("Validated"), ENDS, "it is validated")
+    seconds_until(lambda: client.get(server)["statusMessage"].startswith("Validated"), ENDS, "it is validated")
     packages = client.ask(server, steps=["packages"])["id"]
     assert client.ended(packages, ENDS)["state"] == "succeeded", client.run(packages)
     return Bench(served, client, host, server)
@@ -140,10 +140,12 @@ def _assert_ended_with_a_code(bench: Bench, run: str, since: float, codes: froze
     log.info("%s after %.1f s: %s", ended["errorCode"], took, ended["message"])
     assert ended["state"] == "failed", ended
     assert ended["errorCode"] in codes, ended
-    wait_for(lambda: not bench.served.of_runs(), GONE, lambda: f"its processes are gone: {bench.served.of_runs()}")
-    wait_for(
+    seconds_until(
+        lambda: not bench.served.of_runs(), VANISHES, lambda: f"its processes are gone: {bench.served.of_runs()}"
+    )
+    seconds_until(
         lambda: not watched.at_work(bench.host),
-        GONE,
+        VANISHES,
         lambda: f"nothing of it is at work: {watched.at_work(bench.host)}",
     )
     left = bench.served.left()
@@ -175,7 +177,9 @@ def test_a_run_without_memory_ends_with_a_code(
 ) -> None:
     """Each of its processes of ours gets so many MiB more than it has at its start, which is too few for Ansible."""
     run = bench.ask(kind="validate")
-    wait_for(lambda: any(map(_is_limited, _ansible(bench.served.of_runs()))), ENDS, "Ansible is there, with its limit")
+    seconds_until(
+        lambda: any(map(_is_limited, _ansible(bench.served.of_runs()))), ENDS, "Ansible is there, with its limit"
+    )
     since = time.monotonic()
     for process in [one for one in bench.served.of_runs() if one.is_ansible or "ocore.inside" in one.words]:
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
@@ -201,7 +205,7 @@ def _assert_nothing_twice(bench: Bench, moment: str) -> float:
     watched.make_due(bench.host, 0.2)
     dying = bench.served.begin("worker", ["env", f"OCORE_TEST_DIES={moment}"])
     run = bench.ask(steps=[watched.STEP])
-    wait_for(lambda: dying.process.poll() is not None, ENDS, lambda: f"the worker dies; {bench.now(run)}")
+    seconds_until(lambda: dying.process.poll() is not None, ENDS, lambda: f"the worker dies; {bench.now(run)}")
     assert dying.process.returncode == -signal.SIGKILL
     assert bench.now(run)["state"] == "running", bench.now(run)
     since = bench.served.kill(dying)

@@ -22,7 +22,7 @@ import pytest
 from ocore import sandbox
 from tests.e2e.doors import Door
 from tests.hosts.state import CHECKOUT
-from tests.integration.apart import Apart, wait_for
+from tests.integration.apart import Apart, seconds_until
 from tests.integration.codes_table import OTHER_KEY
 from tests.integration.stoppable import Stoppable, long_task, long_task_began
 from tests.integration.support import key_of
@@ -166,7 +166,7 @@ def victim() -> Iterator[Victim]:
     """Return a run that has given its key to its agent, and waits for a server that says nothing."""
     with Door(None) as tarpit, LoggingIn(Path(sys.executable)) as program:
         program.log_in(tarpit.port, private_key("ed25519"), public_key())
-        wait_for(lambda: tarpit.visits, 30, "the other run connects")
+        seconds_until(lambda: tarpit.visits, 30, "the other run connects")
         yield Victim(program.pid, public_key("ed25519").split()[1])
 
 
@@ -261,7 +261,7 @@ def test_without_namespaces_a_run_s_sockets_are_in_a_folder_of_its_own(tmp_path:
     with Door(None) as tarpit, LoggingIn(Path(sys.executable), environment) as program:
         for _ in range(2):
             program.log_in(tarpit.port, private_key("ed25519"), public_key())
-        wait_for(lambda: tarpit.visits == 2, 30, "both runs connect")
+        seconds_until(lambda: tarpit.visits == 2, 30, "both runs connect")
         folders = list(memory.iterdir())
         assert len(folders) == 2
         for folder in folders:
@@ -282,14 +282,14 @@ def test_a_run_uses_no_connection_that_another_one_has_made(start: Callable[...,
     host = start("root-key")
     with Apart(isolation=isolation) as apart, long_task(host):
         first = Stoppable(apart.driver(_order(host, key_of(host))), 0)
-        wait_for(lambda: first.ended() or long_task_began(host), 600, "the first run is in the middle of a step")
+        seconds_until(lambda: first.ended() or long_task_began(host), 600, "the first run is in the middle of a step")
         assert not first.ended(), first.lines
         second = Stoppable(apart.driver(_order(host, OTHER_KEY)), 0)
-        wait_for(second.ended, 120, "the second run ends")
+        seconds_until(second.ended, 120, "the second run ends")
         assert (second.code, second.last["isolation"]) == ("auth_denied", isolation), second.lines
         assert not first.ended(), first.lines
         first.stop("cancel")
-        wait_for(first.ended, 60, "the first run ends")
+        seconds_until(first.ended, 60, "the first run ends")
 
 
 def _order(host: Host, key: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlmodel import col, select
 
 from api.data.tables import MachineHold, Run, Server, StepLog
 from api.data.tables import Session as Slot
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.service.pausing import Pausing
 from tests.service.support import RECORDINGS, SECONDS
 
@@ -78,15 +78,15 @@ class Schedule:
         for number, (_, deeds) in enumerate(moments):
             if number == 0:
                 # Each place is in the recording, and nothing was done yet that would end the first run.
-                wait_for(self.transport.reached.is_set, SECONDS, "the first run comes there")
-            wait_for(
+                seconds_until(self.transport.reached.is_set, SECONDS, "the first run comes there")
+            seconds_until(
                 lambda: self.transport.reached.is_set() or self._is_quiet(made), SECONDS, "a run comes there or ends"
             )
             for deed in deeds:
                 self._do(made, deed)
             later = moments[number + 1 :]
             self._pause_at(later[0][0] if later else NEVER)
-        wait_for(lambda: self._is_quiet(made), SECONDS, lambda: f"all ends after {moments}; {self._told(made)}")
+        seconds_until(lambda: self._is_quiet(made), SECONDS, lambda: f"all ends after {moments}; {self._told(made)}")
         self._check(made)
 
     def _pause_at(self, place: int) -> None:

@@ -18,7 +18,7 @@ from tests.e2e.doors import Door
 from tests.faults.tarpit import MODES, Tarpit
 from tests.faults.times import took, waited
 from tests.hosts import VARIANTS
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.integration.support import OPTIONS, describe
 from tests.service.storages import free_port
 from tests.unit.keymaker import private_key
@@ -73,7 +73,7 @@ def test_a_tarpit_is_left_at_the_deadline(record_property: Callable[[str, object
             assert seconds < (CONNECT_SECONDS if mode in UNGREETED else LONGEST) + BUSY, mode
             # One to see who greets, and one of ssh's for the host key.
             assert sum(tarpits[mode].visits.values()) <= 2, mode
-        wait_for(lambda: not any(one.held for one in tarpits.values()), 10, "nobody is connected any more")
+        seconds_until(lambda: not any(one.held for one in tarpits.values()), 10, "nobody is connected any more")
     record_property("runs", len(MODES))
     record_property("recovery", max(seconds for _, seconds in results.values()))
 
@@ -139,7 +139,7 @@ def test_a_provisioning_goes_on_beside_sixteen_tarpits_of_each_kind(
                 log.info("%s: waited %.1f s, took %.1f s (alone: %.1f s)", mode, waited(run), beside[-1], alone[0])
                 # A slot is free after one tarpit's end at the latest.
                 assert waited(run) < DEADLINE
-                wait_for(lambda tarpit=tarpit: not tarpit.held, 10, "nobody is connected any more")
+                seconds_until(lambda tarpit=tarpit: not tarpit.held, 10, "nobody is connected any more")
         alone.append(took(_made(quiet, server)))
         ratio = statistics.median(beside) / statistics.mean(alone)
         log.info("alone %s, beside tarpits %s: ratio %.2f; longest tarpit %.1f s", alone, beside, ratio, longest)

@@ -167,7 +167,7 @@ def is_ours(path: Path) -> bool:
     return False
 
 
-def wait_for(what: Callable[[], object], seconds: float, why: str | Callable[[], str]) -> float:
+def seconds_until(what: Callable[[], object], seconds: float, why: str | Callable[[], str]) -> float:
     """Wait until `what` returns something true; return the seconds it took.
 
     What is to be said of how things stand when it is over is a function: text would tell how they stood before.

@@ -19,7 +19,7 @@ from ocore import content
 from ocore.steps import BY_NAME, VALIDATION
 from tests.hosts import emulation
 from tests.integration import heartbeats
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.integration.support import Watch, describe, options, server, statuses
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ def test_the_agents_program_runs(host: Host) -> None:
         run = "python3 -I /root/ocore_agent.py /root/agent.json < /root/token > /root/agent.log 2>&1 & echo $!"
         number = host.exec(run).stdout
         token, reading = beats.next(300)
-        wait_for(lambda: host.read("/root/agent.log") == "heartbeat: HTTP 204\n", 60, "it says that this was taken")
+        seconds_until(
+            lambda: host.read("/root/agent.log") == "heartbeat: HTTP 204\n", 60, "it says that this was taken"
+        )
     host.exec(f"kill {number}")
 
     assert token == TOKEN

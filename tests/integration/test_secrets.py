@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from ocore import sandbox
 from tests.hosts.state import CHECKOUT
 from tests.integration import canary, scanning
-from tests.integration.apart import SHARED_MEMORY, Apart, wait_for
+from tests.integration.apart import SHARED_MEMORY, Apart, seconds_until
 from tests.integration.stoppable import Stoppable, long_task, long_task_began
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _begin(apart: Apart, host: Host, made: Secrets, by: str, **order: Any) -> St
 def _watched(apart: Apart, host: Host, made: Secrets, run: Stoppable) -> None:
     """Let a run end by itself while everything is looked at."""
     with Watching(made, apart) as watching:
-        wait_for(run.ended, 300, "the run ends")
+        seconds_until(run.ended, 300, "the run ends")
     assert watching.looks > 5
     assert not watching.found
     _assert_nowhere(host, made, run)
@@ -249,13 +249,13 @@ def test_a_run_that_is_stopped_leaves_no_secret(
         clock["step_timeouts"] = {"packages": 60}
     with long_task(provisioned), Watching(made, apart) as watching:
         run = _begin(apart, provisioned, made, by, steps=["packages"], **clock)
-        wait_for(lambda: run.ended() or long_task_began(provisioned), BEGINS, "the long task begins")
+        seconds_until(lambda: run.ended() or long_task_began(provisioned), BEGINS, "the long task begins")
         assert not run.ended(), run.lines
         assert not _artifacts(made, apart)
         assert not _on_disk(made)
         assert not _on_server(provisioned, made)
         run.stop(way)
-        wait_for(run.ended, 10, "the run ends")
+        seconds_until(run.ended, 10, "the run ends")
     assert not watching.found
     _assert_nowhere(provisioned, made, run)
     assert not apart.left()
@@ -268,11 +268,11 @@ def test_a_killed_run_without_namespaces_leaves_no_secret(provisioned: Host, mad
     """Where the machine refuses namespaces: nothing in arguments, environments and output, and nothing afterwards."""
     with Apart(isolation="reduced") as apart, long_task(provisioned), Watching(made, apart) as watching:
         run = _begin(apart, provisioned, made, by, steps=["packages"])
-        wait_for(lambda: run.ended() or long_task_began(provisioned), BEGINS, "the long task begins")
+        seconds_until(lambda: run.ended() or long_task_began(provisioned), BEGINS, "the long task begins")
         assert not run.ended(), run.lines
         assert not [one for one in _on_disk(made) if one.startswith("the key")]
         run.stop("SIGKILL")
-        wait_for(lambda: run.ended() and not apart.alive(), 5, "the run ends")
+        seconds_until(lambda: run.ended() and not apart.alive(), 5, "the run ends")
         assert not watching.found
         _assert_nowhere(provisioned, made, run)
         assert not apart.left()
@@ -352,7 +352,7 @@ def test_the_scan_finds_a_secret_wherever_it_is_planted(apart: Apart, host: Host
         nameless = os.memfd_create("nameless")
         os.write(nameless, made.sudo.encode() if where == "file" else b"-")
         with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, pass_fds=[nameless]) as program:
-            wait_for(lambda pid=program.pid: _in_process(made, pid) == ["the sudo password"], 5, where)
+            seconds_until(lambda pid=program.pid: _in_process(made, pid) == ["the sudo password"], 5, where)
         os.close(nameless)
 
     assert not _on_server(host, made)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ocore
-from tests.integration.apart import Apart, wait_for
+from tests.integration.apart import Apart, seconds_until
 from tests.integration.stoppable import CLOCKS, LONG, SIGNALS, Stoppable, long_task, long_task_began
 from tests.integration.support import describe, key_of, options, server
 from tests.unit.keymaker import private_key
@@ -127,7 +127,7 @@ def _begin_long_task(apart: Apart, host: Host, way: str) -> Stoppable:
     """Begin a run and return once its long task goes on."""
     for seconds in SECONDS:
         run = _begin(apart, host, way, seconds)
-        wait_for(lambda run=run: run.ended() or long_task_began(host), BEGINS, "the long task begins")
+        seconds_until(lambda run=run: run.ended() or long_task_began(host), BEGINS, "the long task begins")
         if not run.ended():
             return run
         assert way in CLOCKS, run.lines
@@ -137,12 +137,12 @@ def _begin_long_task(apart: Apart, host: Host, way: str) -> Stoppable:
 def _assert_gone(apart: Apart, host: Host, run: Stoppable, way: str, clean: set[str]) -> None:
     """Check that nothing is left within the time, here and (but for SIGKILL) on the server; print how long it took."""
     began = time.monotonic()
-    wait_for(run.ended, GONE, "the process itself ends")
-    wait_for(lambda: not apart.alive(), GONE, f"what it started ends: {apart.alive()}")
+    seconds_until(run.ended, GONE, "the process itself ends")
+    seconds_until(lambda: not apart.alive(), GONE, f"what it started ends: {apart.alive()}")
     here = time.monotonic() - began
     assert not apart.left()
     if way != "SIGKILL":
-        wait_for(lambda: not _at_work(host), GONE, f"its tasks on the server end: {_at_work(host)}")
+        seconds_until(lambda: not _at_work(host), GONE, f"its tasks on the server end: {_at_work(host)}")
         there = time.monotonic() - began
         assert there < GONE + 0.5
         assert _files(host) <= clean
@@ -155,7 +155,7 @@ def _assert_gone(apart: Apart, host: Host, run: Stoppable, way: str, clean: set[
 def _assert_next_succeeds(apart: Apart, host: Host, clean: set[str]) -> Stoppable:
     """Check that a run after the stopped one succeeds, and that it leaves nothing either."""
     run = _begin(apart, host, "SIGINT")
-    wait_for(run.ended, 120, "the next run ends")
+    seconds_until(run.ended, 120, "the next run ends")
     assert run.last.get("status") == "success", run.lines
     assert not apart.alive()
     assert not _at_work(host)
@@ -230,7 +230,7 @@ def _stop_anywhere(apart: Apart, host: Host, clean: set[str], way: str, moment: 
         run = _begin(apart, host, way, moment)
         if way in CLOCKS:
             if way == "step time-out":
-                wait_for(lambda: run.step_began, BEGINS, "the step begins")
+                seconds_until(lambda: run.step_began, BEGINS, "the step begins")
         else:
             time.sleep(moment)
         run.stop(way)
@@ -263,7 +263,7 @@ def test_a_server_that_stops_answering_does_not_delay_a_stop(full: Apart, host: 
         host.pause()
         try:
             run.stop("cancel")
-            took = wait_for(lambda: run.ended() and not full.alive(), GONE, "the run ends here")
+            took = seconds_until(lambda: run.ended() and not full.alive(), GONE, "the run ends here")
             log.info("cancel with a frozen server: all gone here after %.2f s", took)
             assert run.code == "cancelled"
             assert not full.left()
@@ -282,9 +282,9 @@ def test_leaving_at_once_leaves_nothing_here(full: Apart, host: Host, clean: set
         host.pause()
         try:
             run.stop("SIGINT")
-            wait_for(lambda: any("Stopping the run" in text for text in run.texts), GONE, "the first is heard")
+            seconds_until(lambda: any("Stopping the run" in text for text in run.texts), GONE, "the first is heard")
             run.stop("SIGINT")
-            wait_for(lambda: run.ended() and not full.alive(), 1.0, "the program leaves at once")
+            seconds_until(lambda: run.ended() and not full.alive(), 1.0, "the program leaves at once")
             assert not full.left()
         finally:
             host.unpause()
@@ -333,7 +333,7 @@ def test_a_stop_while_the_server_is_being_reached_leaves_nothing(full: Apart, gr
         )
         assert waited_for.wait(BEGINS)
         run.stop(way)
-        took = wait_for(lambda: run.ended() and not full.alive(), 2.0, f"all of it ends: {full.alive()}")
+        took = seconds_until(lambda: run.ended() and not full.alive(), 2.0, f"all of it ends: {full.alive()}")
         log.info("%s: all gone after %.2f s", way, took)
     assert not full.left()
     assert run.code == (None if way == "SIGKILL" else CLOCKS.get(way, "cancelled"))

@@ -27,7 +27,7 @@ from tests.faults.soak.doors import Doors
 from tests.faults.soak.gauge import Gauge
 from tests.faults.soak.traffic import Traffic
 from tests.hosts import HostError, engine
-from tests.integration.apart import wait_for
+from tests.integration.apart import seconds_until
 from tests.service.storages import NAMES, Missing, Servers, free_port
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _watch(gauge: Gauge, traffic: Traffic, until: float) -> None:
 def _wrong(served: Marked, hosts: Sequence[Host], gauge: Gauge) -> Iterator[str]:
     """Yield what is not as it should be in the end."""
     with contextlib.suppress(AssertionError):
-        wait_for(lambda: not served.of_runs(), MINUTE, "the processes of all runs are gone")
+        seconds_until(lambda: not served.of_runs(), MINUTE, "the processes of all runs are gone")
     yield from (f"still there: {found}" for found in served.of_runs())
     yield from (f"left here: {name}" for name in served.left())
     yield from (f"left at work: {words}" for host in hosts for words in watched.at_work(host))
