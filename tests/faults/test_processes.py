@@ -110,6 +110,29 @@ def test_a_worker_that_was_stopped_for_too_long_writes_nothing_more(
         assert "Traceback" not in late.said()
 
 
+@pytest.mark.promise("F4")
+def test_an_only_worker_that_was_stopped_for_too_long_makes_its_run_again(
+    storage: str, play: Play, record_property: Record
+) -> None:
+    """It finds by itself that the run was lost, and another of its slots makes it, once."""
+    with play(storage, lease_seconds=LEASE, workers=2) as served:
+        served.start("api", "worker")
+        client = served.client()
+        server = create(client, "takes-15-1.example")
+        wait_for(lambda: client.logs(server), "its run goes on")
+        late = _holder(served)
+        with stopped(served, late):
+            time.sleep(LEASE * 1.5)
+        since = time.monotonic()
+        wait_for(lambda: only_run(client, server)["attempt"] == 2, "it is made again", LEASE * 3)
+        record_property("recovery", round(time.monotonic() - since, 2))
+        client.until(server, "active")
+        assert only_run(client, server)["attempt"] == 2
+        wholeness.settled(served)
+        assert "the run is not ours any more" in late.said()
+        assert "Traceback" not in late.said()
+
+
 @pytest.mark.promise("F28")
 def test_processes_that_are_told_to_end_under_load_leave_nothing(
     storage: str, play: Play, record_property: Record
