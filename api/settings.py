@@ -157,9 +157,9 @@ class Settings(BaseSettings):
         False,
         description="Whether a validated server waits for a run that is asked for, instead of being provisioned.",
     )
-    run_timeout: Seconds = Field(3600, description="Seconds that a run may take.")
+    run_timeout: Seconds = Field(3600, description="Seconds that an attempt at a provisioning may take.")
     cleanup_timeout: Seconds = Field(600, description="Seconds after which a removed server is let go uncleaned.")
-    max_attempts: int = Field(3, ge=1, description="How often a run is begun again after its worker was lost.")
+    max_attempts: int = Field(3, ge=1, description="How often a run is begun in all, if its worker is lost each time.")
     lease_seconds: Seconds = Field(30, description="How long a worker may be silent before its run goes to another.")
     heartbeat_seconds: Seconds = Field(5, description="How often a worker extends its leases.")
     sweep_seconds: Seconds = Field(2, description="How often lost rings and lost workers are looked for.")

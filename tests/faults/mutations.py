@@ -1,7 +1,8 @@
 """Breaks guards, one after the other, and shows the test that turns red: `python -m tests.faults.mutations [WORDS]`.
 
 It works on a copy of the tree. First each test is run as it is: one that is red anyway shows nothing. Words choose the
-guards that have all of them in their name. The exit code is 1 where a guard can be broken and nobody notices.
+guards that have all of them in their name. The exit code is 1 where a guard can be broken and nobody notices, or where
+a test could not be run; 3 where some were not tried, since only root can tell.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _FILE: Final = Path(__file__).parent / "mutations.toml"
 # An ERROR is none: what cannot be run shows nothing.
 _RED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 _SECONDS: Final = 900
+NOT_TRIED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def _chosen() -> list[Mutation]:
     if not chosen:
         parser.error(f"no guard has all of these words in its name: {' '.join(given.words)}")
     if given.list:
-        parser.exit(0, "".join(f"{one.guard}\n" for one in chosen))
+        parser.exit(0, "".join(f"{one.guard}{' (root only)' if one.root else ''}\n" for one in chosen))
     return chosen
 
 
@@ -138,10 +140,10 @@ def main() -> int:
     """Break the chosen guards, one after the other."""
     chosen = _chosen()
     unnoticed = 0
-    for one in chosen:
-        if one.root and os.getuid():
-            _tell(f"not broken, since only root can tell: {one.guard}")
-    chosen = [one for one in chosen if not (one.root and os.getuid())]
+    left = [one for one in chosen if one.root and os.getuid()]
+    for one in left:
+        _tell(f"not tried, since only root can tell: {one.guard}")
+    chosen = [one for one in chosen if one not in left]
     with tempfile.TemporaryDirectory(prefix="ocore-mutations-") as folder:
         tree = _copy(Path(folder))
         _tell("| guard | broken in | the test that turns red |\n|---|---|---|")
@@ -154,7 +156,7 @@ def main() -> int:
             (tree / one.file).write_text(before, encoding="utf-8")
             unnoticed += red is None
             _tell(f"| {one.guard} | `{one.module}` | {f'`{red}`' if red else '**none**'} |")
-    return 1 if unnoticed else 0
+    return 1 if unnoticed else NOT_TRIED if left else 0
 
 
 if __name__ == "__main__":

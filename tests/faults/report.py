@@ -84,12 +84,15 @@ def _rows(item: pytest.Item) -> set[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the matrix."""
+    """Print the matrix: of the rows that were chosen."""
+    if terminalreporter.config.option.collectonly:
+        return
     standings, tests = _standings(terminalreporter), matrix.tests()
+    chosen = terminalreporter.config.getoption("--row") or [row.id for row in matrix.ROWS]
     terminalreporter.section("faults and attacks")
-    terminalreporter.write_line("| row | cases | runs | longest | |")
+    terminalreporter.write_line("| row | cases | runs | longest | verdict |")
     terminalreporter.write_line("|---|---|---|---|---|")
-    for row in matrix.ROWS:
+    for row in (one for one in matrix.ROWS if one.id in chosen):
         one = standings[row.id]
         recovery = "" if one.recovery is None else f"{one.recovery:.1f} s"
         line = f"| {row.id} {row.what} | {len(one.outcomes)} | {one.runs} | {recovery} | {one.verdict(tests[row.id])} |"
