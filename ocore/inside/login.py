@@ -127,14 +127,15 @@ def write_askpass(work: Path, order: dict[str, Any]) -> dict[str, str]:
 
 
 def _read_all(stream: Any, most: int, into: list[bytes], stop: Any) -> None:
-    """Read a stream to its end; one that says more than `most` bytes is cut off."""
+    """Read a stream to its end, and close it; one that says more than `most` bytes is cut off."""
     total = 0
-    while chunk := stream.read1(8192):
-        total += len(chunk)
-        into.append(chunk[: max(0, most - (total - len(chunk)))])
-        if total > most:
-            stop()
-            return
+    with stream:
+        while chunk := stream.read1(8192):
+            total += len(chunk)
+            into.append(chunk[: max(0, most - (total - len(chunk)))])
+            if total > most:
+                stop()
+                return
 
 
 def _run(command: list[str], feed: bytes, env: dict[str, str]) -> tuple[int, bytes, bytes]:
