@@ -260,7 +260,8 @@ class Run:
             self._ledger.event(seen)
             return
         if seen.step == "detect" and self._parser.facts is None:
-            raise Stopped(Failure(ErrorCode.STEP_FAILED, "The server's facts did not arrive, or were too large."))
+            words = "The server's facts did not arrive: they are too large, or there was no room here for this run's files."
+            raise Stopped(Failure(ErrorCode.STEP_FAILED, words))
         self._ledger.finish(seen.step, "", self._parser.tallies[seen.step], self._parser.reading)
 
     def _conclude(self, end: dict[str, Any]) -> None:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 
 HERE = Path(__file__).parent
-CANARY = f"ocore-canary-{uuid.uuid4().hex}"
+# Not as ours are named: other tests that run beside these would take it for what a run has left.
+CANARY = f"canary-{uuid.uuid4().hex}"
 # Where data of this machine may be: the service's own, other programs', other users'.
 PLACES = ("/home", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var/lib", "/var/tmp", "/dev/shm", "/run")
 # What the kernel keeps in memory for the run alone, and what leads to no data.

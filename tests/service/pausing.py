@@ -26,6 +26,7 @@ class Pausing(ReplayTransport):
         go: to be set for runs to go on. Who wants later runs to wait puts another one in its place first: a run that
             waits keeps the one that was there when it came.
         started: how many processes were started.
+        ended: set once one was ended.
 
     """
 
@@ -35,6 +36,7 @@ class Pausing(ReplayTransport):
         self.after = after
         self.pace = pace
         self.started = 0
+        self.ended = threading.Event()
         self.reached = threading.Event()
         self.go = threading.Event()
 
@@ -74,3 +76,4 @@ class _Paused:
     def end(self) -> None:
         self._ended = True
         self._inner.end()
+        self._transport.ended.set()
