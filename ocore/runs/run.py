@@ -260,7 +260,7 @@ class Run:
             self._ledger.event(seen)
             return
         if seen.step == "detect" and self._parser.facts is None:
-            words = "The server's facts did not arrive: they are too large, or there was no room here for this run's files."
+            words = "The server's facts did not arrive: too large, or there was no room here for this run's files."
             raise Stopped(Failure(ErrorCode.STEP_FAILED, words))
         self._ledger.finish(seen.step, "", self._parser.tallies[seen.step], self._parser.reading)
 
