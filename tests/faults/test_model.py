@@ -28,6 +28,7 @@ from tests.faults.model import Held, Model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from api.parts import Parts
     from tests.service.support import Service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -179,6 +180,11 @@ class Stories(RuleBasedStateMachine):
         self.before = now
 
 
+def _lasting(service: Service) -> Parts:
+    """Return a service's parts with leases none of which ends by itself, however busy the machine is."""
+    return replace(service.parts, settings=service.settings.model_copy(update={"lease_seconds": 3600}))
+
+
 class ServiceStories(Stories):
     """The same stories, told to a service, whose rows are compared with the model after each thing."""
 
@@ -186,9 +192,8 @@ class ServiceStories(Stories):
         super().__init__()
         self.service = service
         self.sweeper = sweeper
-        # No lease ends by itself, however busy the machine is.
-        self.settings = service.settings.model_copy(update={"lease_seconds": 3600})
-        self.lasting = replace(service.parts, settings=self.settings)
+        self.lasting = _lasting(service)
+        self.settings = self.lasting.settings
         self.ids: list[str] = []
         self.claims: dict[Held, tuple[Claim, RowRecorder]] = {}
         self.was: list[model.Server] = []
@@ -335,7 +340,7 @@ def test_the_model_keeps_what_must_always_hold() -> None:
 @pytest.mark.promise("F4", "F7", "F24", "A15")
 def test_the_service_does_what_the_model_does(service: Service, record_property: Callable[[str, object], None]) -> None:
     """On each storage: the same answers, the same rows, and the same refusals for who comes late."""
-    sweeper = Sweeper(service.parts, new_owner())
+    sweeper = Sweeper(_lasting(service), new_owner())
     _told(lambda: ServiceStories(service, sweeper), SHORT)
     record_property("runs", SHORT)
 
@@ -347,6 +352,6 @@ def test_the_service_does_what_the_model_does_at_length(
     service: Service, record_property: Callable[[str, object], None]
 ) -> None:
     """The same with more stories."""
-    sweeper = Sweeper(service.parts, new_owner())
+    sweeper = Sweeper(_lasting(service), new_owner())
     _told(lambda: ServiceStories(service, sweeper), LONG)
     record_property("runs", LONG)
