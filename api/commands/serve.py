@@ -133,6 +133,6 @@ def _say(settings: Settings, port: int) -> None:
         "A token, and a first request:\n"
         f"  ocore org create demo --home {settings.home}\n"
         f"  TOKEN=$(ocore token issue --org demo --home {settings.home})\n"
-        f'  curl -H "Authorization: Bearer $TOKEN" {at}/api/servers\n'
+        f'  curl -H @<(echo "Authorization: Bearer $TOKEN") {at}/api/servers\n'
     )
     sys.stderr.flush()
