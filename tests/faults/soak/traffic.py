@@ -62,7 +62,7 @@ class Traffic:
 
     def told(self) -> str:
         """Say in one line how far it is."""
-        asked = sum(map(len, self.times.values()))
+        asked = sum(len(times) for times in list(self.times.values()))
         return f"{asked} requests, {self.runs.total()} runs, {len(self.wrong)} wrong"
 
     def _repeat(self, name: str, seconds: float, act: Callable[[], None]) -> None:
