@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func, or_, update
 from sqlmodel import col, select
 
 from api.data.database import clock
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 
 def take(session: Session, server: Server, holder: str, seconds: float) -> bool:
-    """Take a connection for a time; False where all are taken. The server's row must be locked."""
+    """Take a connection for a time; False where all are taken. The server's row must be locked.
+
+    Who has one already, from before it died and the clock was set back, has that one.
+    """
     moment = clock(session)
-    session.execute(delete(Slot).where(col(Slot.server_id) == server.id, col(Slot.until) < moment))
+    free = or_(col(Slot.until) < moment, col(Slot.id) == holder)
+    session.execute(delete(Slot).where(col(Slot.server_id) == server.id, free))
     taken = session.exec(select(func.count()).select_from(Slot).where(col(Slot.server_id) == server.id)).one()
     if taken >= server.max_ssh_sessions:
         return False

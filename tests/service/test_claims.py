@@ -172,6 +172,19 @@ def test_a_connection_whose_holder_is_silent_is_free_again(service: Service) -> 
         assert session.exec(select(Slot.id)).all() == [taken.id]
 
 
+def test_a_monitor_that_died_before_the_clock_was_set_back_has_its_connection_still(service: Service) -> None:
+    """A holder that asks again has one connection, not an error and not two."""
+    queue(service, 1, max_ssh_sessions=1)
+    with service.parts.database.write() as session:
+        server = lock_server(session, session.exec(select(Server.id)).one())
+        assert server is not None
+        assert sessions.take(session, server, "probe", 3600)
+        assert sessions.take(session, server, "probe", 60)
+        assert not sessions.take(session, server, "another", 60)
+        [slot] = session.exec(select(Slot)).all()
+    assert slot.until < now() + timedelta(seconds=90)
+
+
 def test_a_server_with_a_run_going_on_gets_no_second_one(service: Service) -> None:
     """A run that waits behind another of the same server is claimed once that one has ended."""
     queue(service, 1)

@@ -150,7 +150,7 @@ def test_the_embedded_default_makes_its_keys_and_says_where(variables: dict[str,
         assert len(commands) == 3
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         found = subprocess.run(
-            ["sh", "-ec", "\n".join(commands)], env={"PATH": path}, capture_output=True, text=True, check=False
+            ["bash", "-ec", "\n".join(commands)], env={"PATH": path}, capture_output=True, text=True, check=False
         )
         assert json.loads(found.stdout.splitlines()[-1]) == {"servers": []}, found.stderr
 
