@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import col, select
 
+from api.data.database import FILE
 from api.data.tables import Organization
 from api.errors import SetupError
 from api.parts import Parts
@@ -27,18 +28,27 @@ def settings_of(arguments: Namespace, **given: object) -> Settings:
 
 
 @contextmanager
-def opened(arguments: Namespace) -> Iterator[Parts]:
-    """Open the parts, and close them."""
-    parts = Parts.open(settings_of(arguments))
+def opened(arguments: Namespace, *, makes: bool = False) -> Iterator[Parts]:
+    """Open the parts, and close them; what is not there yet is made where `makes`, and SetupError otherwise."""
+    settings = settings_of(arguments)
+    if not makes and settings.embedded and not (settings.home / FILE).exists():
+        raise SetupError(
+            f"There is no service's data in {settings.home}: name its folder with --home or OCORE_HOME. "
+            "(`ocore serve` and `ocore org create` make one.)"
+        )
+    parts = Parts.open(settings)
     try:
         yield parts
     finally:
         parts.close()
 
 
-def organization(session: Session, name: str) -> Organization:
+def organization(session: Session, name: str, where: Settings) -> Organization:
     """Return an organization by its name, or raise SetupError."""
     found = session.exec(select(Organization).where(col(Organization.name) == name)).first()
     if found is None:
-        raise SetupError(f"There is no organization {name!r}; `ocore org create {name}` makes it.")
+        raise SetupError(
+            f"There is no organization {name!r} in {where.home}: `ocore org create {name}` makes it; "
+            "another service's folder is named with --home or OCORE_HOME."
+        )
     return found

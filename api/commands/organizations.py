@@ -27,7 +27,7 @@ def create(arguments: Namespace) -> int:
     name = arguments.name.strip()
     if not 1 <= len(name) <= _MOST or not name.isprintable():
         raise ArgumentError(f"An organization's name has 1-{_MOST} characters, and no control characters.")
-    with opened(arguments) as parts:
+    with opened(arguments, makes=True) as parts:
         made = Organization(name=name)
         try:
             with parts.database.write() as session:
@@ -37,6 +37,7 @@ def create(arguments: Namespace) -> int:
                 audit.note(session, "org.create", audit.Thing("organization", made.id, name), organization=made.id)
         except IntegrityError:
             raise SetupError(f"There is an organization {name!r} already.") from None
+    sys.stderr.write(f"Made in {parts.settings.home}\n")
     said = json.dumps({"id": made.id, "name": made.name}) if arguments.json else f"{made.id}  {made.name}"
     sys.stdout.write(said + "\n")
     return 0
@@ -48,7 +49,7 @@ def quota(arguments: Namespace) -> int:
     new = {name: _amount(name, text) for name, text in given.items()}
     with opened(arguments) as parts:
         with parts.database.write() as session:
-            found = organization(session, arguments.name)
+            found = organization(session, arguments.name, parts.settings)
             for name, amount in new.items():
                 setattr(found, f"quota_{name}", amount)
             session.add(found)

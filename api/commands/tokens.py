@@ -35,7 +35,7 @@ def issue(arguments: Namespace) -> int:
             )
         permissions = arguments.permission or [MANAGE]
         with parts.database.write() as session:
-            whose = organization(session, arguments.org)
+            whose = organization(session, arguments.org, parts.settings)
             token, name = parts.tokens.issue(whose.id, arguments.subject, permissions, arguments.days * DAY)
             thing = audit.Thing("token", name, arguments.subject)
             given = audit.changes({}, {"permissions": permissions, "days": arguments.days})
@@ -47,7 +47,8 @@ def issue(arguments: Namespace) -> int:
         sys.stdout.write(json.dumps(said) + "\n")
     else:
         # Alone on standard output, so that a shell can take it: TOKEN=$(ocore token issue …)
-        sys.stderr.write(f"Token {name}, for {arguments.days} days: {', '.join(permissions)}\n")
+        about = f"for {arguments.days} days: {', '.join(permissions)}"
+        sys.stderr.write(f"Token {name} of the service in {parts.settings.home}, {about}\n")
         sys.stdout.write(token + "\n")
     return 0
 

@@ -29,7 +29,9 @@ def ask_at_terminal(question: str) -> str:
         Path("/dev/tty").open("rb").close()
     except OSError:
         # Without a terminal getpass would read standard input and show what is typed.
-        raise ConfigError("terminal", f"there is none to ask for the {question.rstrip(': ').lower()}") from None
+        wanted = question.rstrip(": ").lower()
+        words = f'there is none to ask for the {wanted}: name a file with it, see "logging in" in --help'
+        raise ConfigError("terminal", words) from None
     return getpass.getpass(question)
 
 

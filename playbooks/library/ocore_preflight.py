@@ -197,7 +197,8 @@ def check_owner(facts: Dict[str, Any], server_id: str) -> List[Finding]:
     if not server_id or not owner or owner == server_id:
         return []
     message = (
-        f"The server belongs to another oCore (as {owner}): clean it up there (`ocore cleanup`), or delete {MARKER}."
+        f"The server belongs to another oCore (as {owner}): remove it there (`ocore cleanup`, or DELETE in the "
+        f"service), or delete {MARKER}."
     )
     return [Finding("foreign_manager", message)]
 

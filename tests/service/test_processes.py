@@ -278,3 +278,20 @@ def test_organizations_and_tokens_are_made_by_commands(variables: dict[str, str]
         assert done(variables, "token", "list") == f"{one['id']}  refused until {listed['refusedUntil']}"
         assert ocore(variables, "token", "revoke", "-", given=other["token"]).returncode == 0
         assert code(other["token"]) == 401
+
+
+@pytest.mark.parametrize("storage", ["sqlite"])
+@pytest.mark.parametrize(
+    "words",
+    [("org", "list"), ("token", "list"), ("token", "issue", "--org", "one"), ("keys", "rotate", "token")],
+    ids=" ".join,
+)
+def test_a_command_without_the_services_folder_makes_no_other_one(
+    words: tuple[str, ...], variables: dict[str, str], tmp_path: Path
+) -> None:
+    """A forgotten `--home` is told, with the folder that was looked at, and nothing is made there."""
+    home = tmp_path / "forgotten"
+    found = ocore(variables | {"OCORE_HOME": str(home)}, *words)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert f"no service's data in {home}: name its folder with --home or OCORE_HOME" in found.stderr
+    assert not home.exists()

@@ -165,4 +165,6 @@ def test_without_a_terminal_nothing_is_asked() -> None:
         check=False,
     )
     assert ran.returncode == 2
-    assert ran.stderr == "ocore: terminal: there is none to ask for the password\n"
+    assert ran.stderr == (
+        'ocore: terminal: there is none to ask for the password: name a file with it, see "logging in" in --help\n'
+    )
