@@ -9,20 +9,38 @@ import gc
 import importlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 # What every play of ours needs, and Ansible would load one after the other when it comes to it.
 MODULES: Final = (
     "ansible.cli.playbook",
     "ansible.executor.playbook_executor",
+    "ansible.executor.task_queue_manager",
     "ansible.plugins.action.normal",
     "ansible.plugins.connection.ssh",
     "ansible.plugins.inventory.yaml",
     "ansible.plugins.shell.sh",
     "ansible.plugins.strategy.linear",
 )
+
+
+def _end_as_killed(manager: Any) -> None:
+    """Have Ansible end at once when its process for a task was killed, as if it had been killed itself.
+
+    Such a process may die while it hands over its result, with the lock of the queue; Ansible tidies up through that
+    queue before it tells of the failure, and would wait for the lock without an end.
+    """
+    found_dead = manager.has_dead_workers
+
+    def has_dead_workers(self: Any) -> bool:
+        if found_dead(self):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    manager.has_dead_workers = has_dead_workers
 
 
 def main() -> NoReturn:
@@ -33,6 +51,7 @@ def main() -> NoReturn:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
+    _end_as_killed(sys.modules["ansible.executor.task_queue_manager"].TaskQueueManager)
     with Path(os.environ.pop("OCORE_ORDERS")).open(encoding="utf-8") as orders:
         order = json.loads(orders.readline())
     os.environ.update(order["environment"])

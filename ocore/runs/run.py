@@ -42,8 +42,6 @@ _ANSWERED: Final = ("connect", "privileges")
 _STOPPED: Final = frozenset(
     {ErrorCode.CANCELLED, ErrorCode.INTERNAL, ErrorCode.RUN_TIMEOUT, ErrorCode.STEP_TIMEOUT, ErrorCode.WORKER_LOST}
 )
-# What Ansible says where its process for a task was killed; where it was killed itself, it has no exit code.
-_KILLED: Final = "A worker was found in a dead state"
 _LEFT: Final = (
     "The server did not answer when what the run had started there was to be ended; the next provision or cleanup "
     "ends what is left."
@@ -267,7 +265,7 @@ class Run:
     def _conclude(self, end: dict[str, Any]) -> None:
         """Decide, from the return code and the markers, how the play ended."""
         if end.get("code") != 0:
-            if end.get("code") is None or self._parser.complaint.startswith(_KILLED):
+            if end.get("code") is None:  # it was killed
                 self._lost()
             words = self._parser.complaint or f"Ansible ended with code {end.get('code')} ({end.get('status')})."
             raise Stopped(self._parser.failure or Failure(ErrorCode.INTERNAL, words))
