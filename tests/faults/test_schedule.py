@@ -34,8 +34,9 @@ SCHEDULES: Final = 60
 
 
 def _boundaries() -> list[int]:
-    """Return the places in the recording where a step has just begun or ended, and those of the login."""
-    lines = (RECORDINGS / "bare.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+    """Return the places in the recording where a step has just begun or ended; the first is also that of the login."""
+    # Without the host key, and without the login's answer: those of the play are counted anew.
+    lines = (RECORDINGS / "bare.jsonl").read_text(encoding="utf-8").splitlines()[2:]
     found, role = [0, 1], ""
     for number, line in enumerate(map(json.loads, lines)):
         if str(line.get("task", "")).startswith("Mark ") and line.get("event") == "runner_on_ok":

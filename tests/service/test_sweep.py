@@ -15,6 +15,7 @@ from sqlalchemy import func
 from sqlalchemy.event import listen
 from sqlmodel import SQLModel, select
 
+from api.data.database import clock
 from api.data.tables import (
     Answer,
     AuditEntry,
@@ -37,6 +38,7 @@ from api.work.claims import Claim, claim
 from api.work.owner import is_dead, new_owner
 from api.work.recorder import RowRecorder
 from api.work.storages import FILE, PREFIX
+from api.work.upkeep import sweeper
 from api.work.upkeep.sweeper import Sweeper
 from api.work.upkeep.tidier import tidy
 from ocore.testing import ReplayTransport
@@ -253,6 +255,26 @@ def test_what_was_leased_before_a_clock_was_set_back_waits_for_no_hour(service: 
         session.add(Lead(name="sweeper", owner=ELSEWHERE, until=now() + PAST))
     sweep(service)
     assert only(service, Run).state == RunState.QUEUED
+
+
+@pytest.mark.promise("F27")
+@pytest.mark.parametrize("jump", [PAST, -PAST], ids=["forth", "back"])
+def test_a_clock_that_jumps_in_the_middle_of_a_sweep_costs_no_run(
+    service: Service, monkeypatch: pytest.MonkeyPatch, jump: timedelta
+) -> None:
+    """The reading that leases are held against is one that was looked at for a jump."""
+    service.create()
+    lose(service, ELSEWHERE)
+    ahead = [timedelta()]
+    monkeypatch.setattr(sweeper, "clock", lambda session: clock(session) + ahead[0])
+
+    def leads(*_: object) -> bool:
+        ahead[0] = jump
+        return True
+
+    monkeypatch.setattr(sweeper, "leads", leads)
+    sweep(service)
+    assert only(service, Run).state == RunState.RUNNING
 
 
 def test_a_run_that_loses_every_worker_fails(service: Service) -> None:

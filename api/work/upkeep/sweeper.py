@@ -83,20 +83,26 @@ class Sweeper:
         A jump that is shorter than what is left of a lease when it is extended ends none.
         """
         with self._parts.database.read() as session:
-            now_there, now_here = clock(session), time.monotonic()
+            self._read_clock(session)
+
+    def _read_clock(self, session: Session) -> datetime:
+        """Return what the clock says, having noticed whether it has jumped."""
+        now_there, now_here = clock(session), time.monotonic()
         before, self._clock_was = self._clock_was, (now_here, now_there)
-        if before is None:
-            return
-        seconds = self._parts.settings.lease_seconds
-        jumped = (now_there - before[1]).total_seconds() - (now_here - before[0])
-        if abs(jumped) > seconds / 3:
-            _log.warning("the clock of the database has jumped", seconds=round(jumped))
-            self._patient_until = now_here + seconds
+        if before is not None:
+            seconds = self._parts.settings.lease_seconds
+            jumped = (now_there - before[1]).total_seconds() - (now_here - before[0])
+            if abs(jumped) > seconds / 3:
+                _log.warning("the clock of the database has jumped", seconds=round(jumped))
+                self._patient_until = now_here + seconds
+        return now_there
 
     def _reap(self) -> None:
-        patient, settings = time.monotonic() < self._patient_until, self._parts.settings
+        settings = self._parts.settings
         with self._parts.database.read() as session:
-            moment = clock(session)
+            # The reading that leases are held against is itself looked at: the clock may jump at any moment.
+            moment = self._read_clock(session)
+            patient = time.monotonic() < self._patient_until
             query = select(Run).where(col(Run.state) == RunState.RUNNING)
             lost = [
                 run.id
