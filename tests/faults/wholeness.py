@@ -26,8 +26,9 @@ QUIET: Final = {
     "a run that has no end": "SELECT id, state, message FROM run WHERE finished_at IS NULL",
     "a connection that nobody gave back": "SELECT id FROM ssh_session WHERE id NOT LIKE 'probe-%'",
     "a machine that nobody gave back": "SELECT name FROM machine_hold",
+    # One that is held after its validation waits for somebody, and says so.
     "a server between two states": "SELECT id, status, status_message FROM server "
-    "WHERE status NOT IN ('active', 'error', 'unreachable')",
+    "WHERE status NOT IN ('active', 'error', 'unreachable') AND status_message NOT LIKE 'Validated. It waits%'",
 }
 
 
