@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import col, select
 
-from api.data.database import FILE
+from api.data.database import FILE, url_of
 from api.data.tables import Organization
 from api.errors import SetupError
 from api.parts import Parts
@@ -33,8 +33,8 @@ def opened(arguments: Namespace, *, makes: bool = False) -> Iterator[Parts]:
     settings = settings_of(arguments)
     if not makes and settings.embedded and not (settings.home / FILE).exists():
         raise SetupError(
-            f"There is no service's data in {settings.home}: name its folder with --home or OCORE_HOME. "
-            "(`ocore serve` and `ocore org create` make one.)"
+            f"There is no service's data in {settings.home}: name its folder with --home or OCORE_HOME, or its "
+            "database with OCORE_DATABASE_URL. (`ocore serve` and `ocore org create` make a folder.)"
         )
     parts = Parts.open(settings)
     try:
@@ -43,12 +43,21 @@ def opened(arguments: Namespace, *, makes: bool = False) -> Iterator[Parts]:
         parts.close()
 
 
-def organization(session: Session, name: str, where: Settings) -> Organization:
+def place(settings: Settings) -> str:
+    """Return where the data is, in words that show no password."""
+    if settings.embedded:
+        return str(settings.home)
+    # A query may have a password, too.
+    return url_of(settings).set(query={}).render_as_string(hide_password=True)
+
+
+def organization(session: Session, name: str, settings: Settings) -> Organization:
     """Return an organization by its name, or raise SetupError."""
     found = session.exec(select(Organization).where(col(Organization.name) == name)).first()
     if found is None:
         raise SetupError(
-            f"There is no organization {name!r} in {where.home}: `ocore org create {name}` makes it; "
-            "another service's folder is named with --home or OCORE_HOME."
+            f"There is no organization {name!r} in {place(settings)}: `ocore org create {name}` makes it; "
+            f"another service's {'folder' if settings.embedded else 'database'} is named with "
+            f"{'--home or OCORE_HOME' if settings.embedded else 'OCORE_DATABASE_URL'}."
         )
     return found

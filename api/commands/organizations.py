@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from api.commands.opening import opened, organization
+from api.commands.opening import opened, organization, place
 from api.data.tables import Organization
 from api.errors import ArgumentError, SetupError
 from api.service import audit
@@ -37,7 +37,7 @@ def create(arguments: Namespace) -> int:
                 audit.note(session, "org.create", audit.Thing("organization", made.id, name), organization=made.id)
         except IntegrityError:
             raise SetupError(f"There is an organization {name!r} already.") from None
-    sys.stderr.write(f"Made in {parts.settings.home}\n")
+    sys.stderr.write(f"Made in {place(parts.settings)}\n")
     said = json.dumps({"id": made.id, "name": made.name}) if arguments.json else f"{made.id}  {made.name}"
     sys.stdout.write(said + "\n")
     return 0

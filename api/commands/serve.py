@@ -130,7 +130,7 @@ def _say(settings: Settings, port: int) -> None:
     sys.stderr.write(
         f"oCore serves at {at} (API document: {at}/docs)\n"
         f"Data and keys: {settings.home}\n"
-        "A token, and a first request:\n"
+        "A token, and a first request (in bash or zsh):\n"
         f"  ocore org create demo --home {settings.home}\n"
         f"  TOKEN=$(ocore token issue --org demo --home {settings.home})\n"
         f'  curl -H @<(echo "Authorization: Bearer $TOKEN") {at}/api/servers\n'

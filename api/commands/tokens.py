@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlmodel import col, select
 
-from api.commands.opening import opened, organization
+from api.commands.opening import opened, organization, place
 from api.data.tables import AuditEntry, RevokedToken, now
 from api.errors import ArgumentError
 from api.ids import is_id
@@ -48,7 +48,7 @@ def issue(arguments: Namespace) -> int:
     else:
         # Alone on standard output, so that a shell can take it: TOKEN=$(ocore token issue …)
         about = f"for {arguments.days} days: {', '.join(permissions)}"
-        sys.stderr.write(f"Token {name} of the service in {parts.settings.home}, {about}\n")
+        sys.stderr.write(f"Token {name} of the service in {place(parts.settings)}, {about}\n")
         sys.stdout.write(token + "\n")
     return 0
 

@@ -28,7 +28,8 @@ QUIET: Final = {
     "a machine that nobody gave back": "SELECT name FROM machine_hold",
     # One that is held after its validation waits for somebody, and says so.
     "a server between two states": "SELECT id, status, status_message FROM server "
-    "WHERE status NOT IN ('active', 'error', 'unreachable') AND status_message NOT LIKE 'Validated. It waits%'",
+    "WHERE status NOT IN ('active', 'error', 'unreachable') "
+    "AND NOT (status = 'pending' AND status_message LIKE 'Validated. It waits%')",
 }
 
 

@@ -30,8 +30,7 @@ NAMES = ("sqlite", "postgres")
 ALONE = "postgres-alone"
 SECONDS = 30.0
 _USER = "postgres"
-# Of a Redis.
-_DATABASES = 1000
+_REDIS_DATABASES = 1000
 
 
 class Missing(Exception):  # noqa: N818 - reads as what is the matter
@@ -138,7 +137,7 @@ class Redis:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         command = [_program("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--databases", str(_DATABASES)]
+        command += ["--databases", str(_REDIS_DATABASES)]
         self.program = _Program([*command, "--appendonly", "no", "--dir", str(folder)], folder, None)
         self.start()
 
@@ -215,7 +214,7 @@ class Servers:
         if not url:
             # One for each: a worker of an earlier test that is still ending would take a ring of this one.
             self._made += 1
-            url = f"{self._started_redis().url.rpartition('/')[0]}/{self._made % _DATABASES}"
+            url = f"{self._started_redis().url.rpartition('/')[0]}/{self._made % _REDIS_DATABASES}"
         with redis.Redis.from_url(url) as client:
             # Also what limits have counted: one test's failures are not another one's.
             client.flushdb()

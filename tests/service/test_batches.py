@@ -76,11 +76,12 @@ def take(service: Service) -> Claim | None:
     return claim(service.parts.database, new_owner(), service.settings)
 
 
-def patiently(what: Callable[[], _T]) -> _T:
+def patiently(deadline: float, what: Callable[[], _T]) -> _T:
     """Do it again while the database is locked, as workers do: one of many at one SQLite may wait too long."""
-    while True:
+    while time.monotonic() < deadline:
         with contextlib.suppress(AWAY):
             return what()
+    return what()
 
 
 def end(service: Service, run: str, state: RunState = RunState.SUCCEEDED) -> None:
@@ -187,7 +188,7 @@ def test_no_more_runs_of_a_batch_go_on_than_it_allows(service: Service) -> None:
         begin.wait()
         deadline = time.monotonic() + 60
         while len(most) < made["total"] and time.monotonic() < deadline:
-            one = patiently(lambda: take(service))
+            one = patiently(deadline, lambda: take(service))
             if one is None:
                 time.sleep(0.01)
                 continue
@@ -197,7 +198,7 @@ def test_no_more_runs_of_a_batch_go_on_than_it_allows(service: Service) -> None:
             time.sleep(random.random() / 20)  # noqa: S311 - no secret
             with guard:
                 going.pop()
-            patiently(partial(end, service, one.id))
+            patiently(deadline, partial(end, service, one.id))
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
