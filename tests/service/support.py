@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlmodel import select
 from starlette.testclient import TestClient
 
+from api.data.database import AWAY
 from api.data.tables import Delivery, Organization, Run, Server, now
 from api.main import create_app
 from api.parts import Parts
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from api.settings import Settings
 
+_T = TypeVar("_T")
 RECORDINGS = Path(__file__).parent.parent / "unit" / "data" / "runs"
 SECONDS = 30.0
 # One client makes all requests of a test, and many of them are refused on purpose.
@@ -163,3 +165,11 @@ def opened(settings: Settings) -> Iterator[Service]:
             yield Service(settings, parts, client)
     finally:
         parts.close()
+
+
+def patiently(deadline: float, what: Callable[[], _T]) -> _T:
+    """Do it again while the database is locked, as workers do: one of many at one SQLite may wait too long."""
+    while time.monotonic() < deadline:
+        with contextlib.suppress(AWAY):
+            return what()
+    return what()

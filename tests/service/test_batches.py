@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import threading
 import time
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from api.data.database import AWAY
 from api.data.tables import Batch, Organization, Run, RunPriority, RunState, Server, now
 from api.service import batches, batching
 from api.work.claims import claim
@@ -22,17 +20,14 @@ from api.work.upkeep.sweeper import Sweeper
 from api.work.upkeep.tidier import tidy
 from tests.service.pausing import Pausing
 from tests.service.problems import pointers, problem
-from tests.service.support import recording, wait_for
+from tests.service.support import patiently, recording, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pytest
 
     from api.work.claims import Claim
     from tests.service.support import Service
 
-_T = TypeVar("_T")
 COUNTS = {"queued": 0, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
 
 
@@ -74,14 +69,6 @@ def over(service: Service, batch: dict[str, Any]) -> dict[str, Any]:
 def take(service: Service) -> Claim | None:
     """Claim the next run."""
     return claim(service.parts.database, new_owner(), service.settings)
-
-
-def patiently(deadline: float, what: Callable[[], _T]) -> _T:
-    """Do it again while the database is locked, as workers do: one of many at one SQLite may wait too long."""
-    while time.monotonic() < deadline:
-        with contextlib.suppress(AWAY):
-            return what()
-    return what()
 
 
 def end(service: Service, run: str, state: RunState = RunState.SUCCEEDED) -> None:

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,7 @@ from api.work.owner import new_owner
 from api.work.recorder import Occupied, RowRecorder
 from api.work.upkeep.sweeper import reap
 from tests.service.pausing import Pausing
-from tests.service.support import wait_for
+from tests.service.support import patiently, wait_for
 from tests.unit.keymaker import public_key
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ def test_many_claimers_never_have_one_machine_twice(service: Service) -> None:
         begin.wait()
         deadline = time.monotonic() + 60
         while len(order) < len(machine_of) and time.monotonic() < deadline:
-            one = take(service)
+            one = patiently(deadline, lambda: take(service))
             if one is None:
                 time.sleep(0.01)
                 continue
@@ -310,7 +311,7 @@ def test_many_claimers_never_have_one_machine_twice(service: Service) -> None:
             time.sleep(random.random() / 50)  # noqa: S311 - no secret
             with guard:
                 at_work.remove(machine)
-            end(service, one.id)
+            patiently(deadline, partial(end, service, one.id))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     run_all(threads)
