@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import ocore
 from api.commands.opening import settings_of
+from api.data.database import FILE
 from api.errors import ArgumentError, SetupError
 from api.parts import RINGS, setting_of
 
@@ -44,7 +45,7 @@ def refuse_replayed(home: Path) -> None:
 
 def _mark(home: Path) -> None:
     """Refuse a folder with a real service's data: its servers would be told to be what they are not, and removed."""
-    if (home / "ocore.db").exists() and not (home / _MARK).exists():
+    if (home / FILE).exists() and not (home / _MARK).exists():
         raise SetupError(f"{home} has the data of a real service; give --replay another --home.")
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     (home / _MARK).touch()

@@ -18,7 +18,6 @@ from typing import Any, Final, NoReturn
 MODULES: Final = (
     "ansible.cli.playbook",
     "ansible.executor.playbook_executor",
-    "ansible.executor.task_queue_manager",
     "ansible.plugins.action.normal",
     "ansible.plugins.connection.ssh",
     "ansible.plugins.inventory.yaml",
@@ -53,12 +52,13 @@ def main() -> NoReturn:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
-    _end_as_killed(sys.modules["ansible.executor.task_queue_manager"].TaskQueueManager)
     with Path(os.environ.pop("OCORE_ORDERS")).open(encoding="utf-8") as orders:
         order = json.loads(orders.readline())
     os.environ.update(order["environment"])
     from ansible.cli.playbook import PlaybookCLI  # noqa: PLC0415 - it was loaded above
+    from ansible.executor.task_queue_manager import TaskQueueManager  # noqa: PLC0415 - likewise
 
+    _end_as_killed(TaskQueueManager)
     code: object = 0
     try:
         PlaybookCLI.cli_executor(["ansible-playbook", *order["arguments"]])
