@@ -62,8 +62,8 @@ class Invariants:
         self.looks += 1
         return rows
 
-    def at_rest(self) -> list[Row]:
-        """Check what must hold when nothing goes on, too."""
+    def at_rest(self, *, held: bool = False) -> list[Row]:
+        """Check what must hold when nothing goes on, too, where a server may be `held` after its validation or not."""
         rows = self.look()
-        wholeness.at_rest(self.served)
+        wholeness.at_rest(self.served, held=held)
         return rows

@@ -47,7 +47,7 @@ def test_whatever_is_killed_all_is_well_again(
         served.start("api")
         served.start("worker", "worker", elsewhere=elsewhere)
         client = served.client()
-        host.exec("rm -f /etc/ocore/server.json")
+        host.disown()
         server = client.create(host, proxyType="none")["id"]
         client.until(server, "active", 600)
         loop = KillLoop(served, client, [Target(host, server)], seed(storage), elsewhere=elsewhere)

@@ -90,7 +90,7 @@ def one_host(start: Callable[..., Host]) -> Host:
 @pytest.fixture
 def host(one_host: Host) -> Host:
     """Return a host of the quiet organization, which belongs to no other test's service."""
-    one_host.exec("rm -f /etc/ocore/server.json")
+    one_host.disown()
     return one_host
 
 
