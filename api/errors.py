@@ -22,7 +22,11 @@ PROBLEMS: Final[Mapping[str, tuple[int, str, str]]] = {
         "The organization has all that it may have",
         "Remove what is not needed, or have the quota raised (`ocore org quota`).",
     ),
-    "not_found": (404, "There is no such thing here", "Check the id; another organization's things are not shown."),
+    "not_found": (
+        404,
+        "There is no such thing here",
+        "Check the path and the ids in it; another organization's things are not shown.",
+    ),
     "method_not_allowed": (405, "The method is not allowed here", "See the API's document at /openapi.json."),
     "name_taken": (409, "The name is taken", "Choose another name."),
     "address_taken": (409, "The address is taken", "Each host and port is one server; use or delete that one."),

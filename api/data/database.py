@@ -76,7 +76,7 @@ class Database:
         if self.is_sqlite:
             self.engine = create_engine(url, **options, connect_args={"timeout": seconds, "check_same_thread": False})
             if url.database:
-                _make_private(settings.home / url.database)
+                make_private(settings.home / url.database)
             event.listen(self.engine, "connect", _prepare)
             event.listen(self.engine, "begin", _begin)
         else:
@@ -117,8 +117,8 @@ def clock(session: Session) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _make_private(file: Path) -> None:
-    """Make the file readable for us only; it holds secrets, though encrypted ones."""
+def make_private(file: Path) -> None:
+    """Make a file that only we can read, in a folder of ours, or leave what is there."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
 

@@ -13,6 +13,7 @@ from redis import ConnectionPool
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from api.data.database import make_private
 from api.errors import SetupError
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ def storage(settings: Settings) -> dict[str, Any]:
     """Return what tells Huey where its queue is; nothing is connected yet."""
     url = settings.queue_url
     if not url:
-        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         return {"storage_class": _File, "filename": str(settings.home / FILE)}
     if url.startswith(_POSTGRES):
         return {"storage_class": Tables, "dsn": url}
@@ -66,6 +66,7 @@ class _File(SqliteStorage):  # type: ignore[misc]
             self._conn.close()
             self._conn = None
         if self._conn is None:
+            make_private(Path(self.filename))
             self._conn = self._create_connection()
             for statement in self.ddl:
                 self._conn.execute(statement)

@@ -137,6 +137,8 @@ class Ledger:
             self._note(step, StepStatus.SKIPPED, f"Not asked for; it is not so: {'; '.join(found.reasons)}.")
         elif step == "verify":
             self._note(step, StepStatus.UNCHANGED, "No step ran, so there is nothing new to verify.")
+        elif found is not None and not found.conditions:
+            self._note(step, StepStatus.UNCHANGED, "Nothing is asked of it.")
         else:
             looked = f" ({found.conditions} conditions read)" if found else ""
             self._note(step, StepStatus.UNCHANGED, f"Already so{looked}.")

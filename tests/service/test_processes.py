@@ -144,7 +144,7 @@ def test_the_embedded_default_makes_its_keys_and_says_where(variables: dict[str,
         assert f"Data and keys: {home}" in served.said
         assert f"oCore serves at {served.url}" in served.said
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
-        for name in ("encryption-keys.json", "token-keys.json", "receipt-keys.json", "ocore.db"):
+        for name in ("encryption-keys.json", "token-keys.json", "receipt-keys.json", "ocore.db", "queue.db"):
             assert stat.S_IMODE((home / name).stat().st_mode) == 0o600, name
         commands = re.findall(r"^  (ocore .*|TOKEN=.*|curl .*)$", served.said, re.MULTILINE)
         assert len(commands) == 3
