@@ -38,6 +38,7 @@ from ocore.site import Site, changing_steps, registry
 from ocore.sizing import Gain, MachineSize, gains, smallest, with_more
 from ocore.specs import HardwareSpecs
 from ocore.steps import STEPS, Step
+from ocore.transport import SshTransport
 
 __all__ = [
     "ERRORS",
@@ -72,6 +73,7 @@ __all__ = [
     "RunStatus",
     "Server",
     "Site",
+    "SshTransport",
     "Step",
     "StepReading",
     "StepResult",

@@ -131,12 +131,15 @@ def _bubblewrap(agent_socket: str | None) -> list[str]:
     return command
 
 
-def spawn(*, agent_socket: str | None, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+def spawn(*, agent_socket: str | None, stderr: IO[bytes], leash: float | None = None) -> subprocess.Popen[bytes]:
     """Start the process that logs in and runs Ansible; it waits for orders on its standard input.
 
-    The thread that calls this must live until the process has ended: the kernel ends the tree with that thread.
+    The thread that calls this must live until the process has ended: the kernel ends the tree with that thread. With a
+    leash, the process also ends by itself when so many seconds have passed without a line for it.
     """
     program = [sys.executable, "-P", "-m", "ocore.inside"]
+    if leash is not None:
+        program += ["--leash", str(leash)]
     environment: dict[str, str] = {"PATH": _SYSTEM_PATH}
     if isolation() == "full":
         program = [*_bubblewrap(agent_socket), *program]

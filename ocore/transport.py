@@ -8,6 +8,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 TICK: Final = 0.1
 MAX_LINE: Final = 512 * 1024
 END_SECONDS: Final = 5.0
+# How often in the time of its leash a run's process hears of us.
+_BEATS: Final = 5
 
 
 class Process(Protocol):
@@ -63,18 +66,31 @@ class Transport(Protocol):
 class SandboxedProcess:
     """The real thing: `ocore.inside` in namespaces of its own."""
 
-    def __init__(self, agent_socket: str | None) -> None:
+    def __init__(self, agent_socket: str | None, leash: float | None = None) -> None:
         self.isolation = sandbox.isolation()
         # In memory, as everything of a run is.
         self._stderr: IO[bytes] = os.fdopen(os.memfd_create("complaints"), "w+b")
-        self._process = sandbox.spawn(agent_socket=agent_socket, stderr=self._stderr)
+        self._process = sandbox.spawn(agent_socket=agent_socket, stderr=self._stderr, leash=leash)
+        self._sending = threading.Lock()
+        self._ending = threading.Event()
+        if leash is not None:
+            threading.Thread(target=self._beat, args=(leash / _BEATS,), name="leash", daemon=True).start()
 
     def order(self, order: dict[str, Any]) -> None:
         """Send an order; one to a process that has died is noticed when its answers end."""
+        self._send(json.dumps(order).encode())
+
+    def _beat(self, seconds: float) -> None:
+        """Be heard, for as long as this process is at work: one that is stopped says nothing."""
+        while not self._ending.wait(seconds):
+            self._send(b"")
+
+    def _send(self, line: bytes) -> None:
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
+        with self._sending, contextlib.suppress(BrokenPipeError):
+            if not self._process.stdin.closed:
+                self._process.stdin.write(line + b"\n")
+                self._process.stdin.flush()
 
     def answers(self) -> Iterator[dict[str, Any] | None]:
         """Yield answers; see `Process`."""
@@ -105,9 +121,10 @@ class SandboxedProcess:
 
     def end(self) -> None:
         """End the process and all that it started."""
+        self._ending.set()
         # A sandbox that is killed while it starts may leave its inside behind; that one ends with its orders.
         if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
+            with self._sending, contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
         if self._process.poll() is None:
             # With namespaces the kernel ends the rest; without, the supervisor does, and needs to be asked.
@@ -154,7 +171,16 @@ def _kill_sandbox(pid: int) -> None:
 
 
 class SshTransport:
-    """OpenSSH, and Ansible over it."""
+    """OpenSSH, and Ansible over it.
+
+    Args:
+        leash: seconds without a sign of this process, as when it is stopped (SIGSTOP), after which a run's processes
+            end by themselves, for another process that may make the run then. Never where None.
+
+    """
+
+    def __init__(self, leash: float | None = None) -> None:
+        self._leash = leash
 
     def resolve(self, server: Server, allow: Reach) -> str | Failure:
         """Resolve the host, check the address, and check that an SSH server greets there."""
@@ -172,4 +198,4 @@ class SshTransport:
 
     def start(self, server: Server) -> Process:
         """Start the sandboxed process."""
-        return SandboxedProcess(server.credentials.agent_socket)
+        return SandboxedProcess(server.credentials.agent_socket, self._leash)

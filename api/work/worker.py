@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from sqlalchemy.exc import IntegrityError
 
+import ocore
 from api.data.database import AWAY
 from api.logs import log
 from api.work import outcome
@@ -39,14 +40,15 @@ class Worker:
 
     def __init__(self, parts: Parts, transport: Any = None) -> None:
         self._parts = parts
-        self._transport = transport
+        # Where this process is stopped, what it has at work ends before its leases do, and another one may begin.
+        self._transport = transport or ocore.SshTransport(leash=parts.settings.lease_seconds / 2)
         self.owner = new_owner()
         self._stopping = threading.Event()
         # Held from a claim until the keeper knows of it, so that a stop overlooks no run.
         self._claiming = threading.Lock()
         self._keeper = Keeper(parts, self.owner)
         self._sweeper = Sweeper(parts, self.owner)
-        self._monitor = Monitor(parts, self.owner, transport) if parts.settings.monitor else None
+        self._monitor = Monitor(parts, self.owner, self._transport) if parts.settings.monitor else None
         self._looks = Looks(parts, self.owner) if parts.settings.drift_interval_hours else None
         self._tidier = Tidier(parts, self.owner)
         self._deliverer = Deliverer(parts, self.owner)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import resource
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ocore.inside import login, playing, supervisor
 from ocore.inside.channel import Channel
+from ocore.inside.orders import Orders
 
 # For each process: so that all of them together stay below 1 GiB, whatever a host sends.
 MEMORY: Final = 768 * 2**20
@@ -26,12 +27,11 @@ def _limit() -> None:
     os.umask(0o077)
 
 
-def _obey(channel: Channel, work: Path) -> None:
+def _obey(orders: Orders, channel: Channel, work: Path) -> None:
     """Carry out the orders, one after the other."""
     session: login.Session | None = None
     player: playing.Player | None = None
-    for line in sys.stdin.buffer:
-        order: dict[str, Any] = json.loads(line)
+    for order in orders:
         if order["op"] == "login":
             askpass = login.write_askpass(work, order)
             if order["plays"]:
@@ -43,15 +43,19 @@ def _obey(channel: Channel, work: Path) -> None:
 
 def main() -> int:
     """Set limits, make the work folder, and obey until standard input ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--supervised", action="store_true")
+    parser.add_argument("--leash", type=float)
+    arguments = parser.parse_args()
     work = Path(os.environ["OCORE_WORK"])
-    if "--supervised" in sys.argv:
+    if arguments.supervised:
         work = supervisor.watch(work)
         # What programs leave at home goes with the folder, too.
         os.environ["HOME"] = str(work)
     _limit()
     channel = Channel.take_stdout()
     try:
-        _obey(channel, work)
+        _obey(Orders(sys.stdin.fileno(), arguments.leash), channel, work)
     except Exception:  # noqa: BLE001 - it is told, and this process ends
         # Before the answers end: who reads them asks at once what the complaint was.
         traceback.print_exc()

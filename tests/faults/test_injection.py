@@ -80,6 +80,7 @@ class Carrying(SshTransport):
     """Gives a run, beside what is its own, texts as variables of both kinds, and tasks that use them."""
 
     def __init__(self, texts: dict[str, str]) -> None:
+        super().__init__()
         self._texts = texts
 
     def start(self, server: ocore.Server) -> Process:

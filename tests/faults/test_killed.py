@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from tests.e2e.served import Client
+    from tests.e2e.served import Client, Program
     from tests.faults.marked import Found, Marked
     from tests.hosts import Host
 
@@ -193,6 +193,41 @@ def _is_limited(one: Found) -> bool:
     with contextlib.suppress(ProcessLookupError):
         return resource.prlimit(one.pid, resource.RLIMIT_AS)[0] == MEMORY
     return False
+
+
+# --- F4: a worker that is stopped, not killed -------------------------------------------------------------------------
+
+
+def _holder(bench: Bench) -> Program:
+    """Return the worker whose run is at work: the parent of the run's first process."""
+    [first, *_] = bench.served.of_runs()
+    parent = int(Path(f"/proc/{first.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    [found] = [program for program in bench.served.running if program.process.pid == parent]
+    return found
+
+
+@pytest.mark.promise("F4")
+def test_what_a_stopped_worker_has_at_work_is_gone_when_another_one_begins(
+    bench: Bench, record_property: Callable[[str, object], None]
+) -> None:
+    """Its run's processes end by themselves before its lease does, so that no two are ever at work on the server."""
+    run = bench.in_the_step()
+    late, before = _holder(bench), set(bench.served.of_runs())
+    late.process.send_signal(signal.SIGSTOP)
+    since = time.monotonic()
+    try:
+        seconds_until(lambda: bench.now(run)["attempt"] == 2, ENDS, "another one makes it")
+        left = before & set(bench.served.of_runs())
+        assert not left, left
+        ended = bench.client.ended(run, ENDS)
+        record_property("recovery", time.monotonic() - since)
+        assert ended["state"] == "succeeded", ended
+    finally:
+        late.process.send_signal(signal.SIGCONT)
+    assert not watched.overlaps(watched.lines(bench.host))
+    seconds_until(lambda: "the run is not ours any more" in late.said(), CODE, "it sees that it is late")
+    assert late.process.poll() is None
+    assert bench.now(run)["attempt"] == 2
 
 
 # --- F9: between what happened and what is written --------------------------------------------------------------------

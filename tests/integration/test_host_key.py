@@ -162,6 +162,7 @@ class Swapped(SshTransport):
     """Lets something happen to the host after its key was read, and before anybody logs in."""
 
     def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
         self._then = then
 
     def host_key(self, server: ocore.Server, where: str) -> HostKey | Failure:

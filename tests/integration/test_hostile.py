@@ -157,6 +157,7 @@ class Overhearing(SshTransport):
     """Keeps the orders that a run gives."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.orders: list[dict[str, Any]] = []
 
     def start(self, server: ocore.Server) -> Process:
