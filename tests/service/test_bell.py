@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -101,6 +103,37 @@ def test_each_ring_is_heard_once(settings: Settings) -> None:
             wait_for(lambda: len(one) + len(other) >= 40, "all are heard")
             time.sleep(0.5)
             assert (len(one) + len(other), bell.waiting()) == (40, 0)
+
+
+class Touches:
+    """What makes a file when it is read as Python's own serialization of values."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make this anew."""
+        return Path.touch, (self._path,)
+
+
+@pytest.mark.promise("A10")
+def test_what_a_queue_holds_is_not_believed(settings: Settings, tmp_path: Path) -> None:
+    """Whatever stands there is a ring, carried out by nobody, and keeps no other ring from being heard."""
+    made = tmp_path / "made"
+    attack = pickle.dumps(Touches(made))
+    with hearing(settings) as heard, ringing(settings) as bell:
+        storage = bell._huey.storage  # noqa: SLF001 - as somebody with access to it would
+        task = bell._task.task_class  # noqa: SLF001
+        for key in (f"rt:{task.__module__}.{task.__name__}", f"r:{task.__name__}", "huey.ocore"):
+            storage.put_data(key, attack)
+        for data in (b"", attack, b"\xff" * 100):
+            storage.enqueue(data)
+        storage.add_to_schedule(attack, datetime.now() - timedelta(hours=1))  # noqa: DTZ005 - as Huey does
+        bell.ring()
+        wait_for(lambda: len(heard) >= 5, "each is heard")
+        time.sleep(1)
+        assert (len(heard), bell.waiting()) == (5, 0)
+    assert not made.exists()
 
 
 def test_a_bell_goes_on_after_its_storage_lost_everything(settings: Settings) -> None:

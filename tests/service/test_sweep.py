@@ -155,17 +155,6 @@ def test_the_sweeper_does_not_ring_where_nothing_may_start(service: Service) -> 
         assert service.parts.bell.waiting() == service.settings.workers
 
 
-@pytest.mark.promise("A10")
-def test_what_a_queue_holds_is_not_believed(service: Service) -> None:
-    """Bytes of somebody else's in the queue are a ring, nothing more."""
-    made = service.create()
-    wipe(service)
-    for data in (b"", b"cos\nsystem\n(S'exit 1'\ntR.", b"\xff" * 100):
-        service.parts.bell._huey.storage.enqueue(data)  # noqa: SLF001 - as somebody with access to it would
-    with service.worker():
-        service.until(made["id"], "active")
-
-
 # --- workers ----------------------------------------------------------------------------------------------------------
 
 
