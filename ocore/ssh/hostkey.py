@@ -60,7 +60,10 @@ def _first_words(address: str, port: int) -> bytes:
     with socket.create_connection((address, port), timeout=options.CONNECT_SECONDS) as connection:
         while not _greeted(received) and len(received) <= MAX_GREETING:
             # A limit for the whole: one that restarts with every byte never ends for a server that trickles.
-            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
             more = connection.recv(256)
             if not more:
                 break
@@ -72,12 +75,25 @@ def _greeted(received: bytes) -> bool:
     return any(line.startswith(GREETING) for line in received.split(b"\n"))
 
 
-def read(address: str, port: int, user: str, preferred: str | None = None) -> HostKey | Failure:
-    """Return the host key that the server shows; of several, the one of the preferred type."""
+def read(
+    address: str, port: int, user: str, preferred: str | None = None, deadline: float | None = None
+) -> HostKey | Failure:
+    """Return the host key that the server shows; of several, the one of the preferred type.
+
+    Args:
+        address: where the server is.
+        port: its port.
+        user: the name that ssh would log in with.
+        preferred: a type of key.
+        deadline: when it must have been shown (monotonic clock); `PROBE_SECONDS` from now where None.
+
+    """
+    deadline = time.monotonic() + PROBE_SECONDS if deadline is None else deadline
     # In memory: a run that is killed leaves no file. ssh closes what it inherits, and so opens it as ours.
     descriptor = os.memfd_create("known_hosts")
     try:
-        said = _ask(address, port, user, options.probe_flags(f"/proc/{os.getpid()}/fd/{descriptor}", preferred))
+        flags = options.probe_flags(f"/proc/{os.getpid()}/fd/{descriptor}", preferred)
+        said = _ask(address, port, user, flags, deadline)
         written = os.pread(descriptor, MAX_GREETING, 0)
     finally:
         os.close(descriptor)
@@ -117,14 +133,13 @@ class _Said:
         return meaning(self.words) is ErrorCode.AUTH_DENIED or 0 <= self.status < _SSH_FAILED
 
 
-def _ask(address: str, port: int, user: str, flags: list[str]) -> _Said | Failure:
+def _ask(address: str, port: int, user: str, flags: list[str], deadline: float) -> _Said | Failure:
     """Let ssh connect and go no further than the key exchange; return what it said."""
     command = ["ssh", *flags, "-p", str(port), "-l", user, address, "true"]
     if shutil.which("setpriv"):
         # It is outside the sandbox: so it is told to end with the thread that waits for it.
         command = ["setpriv", "--pdeathsig", "KILL", *command]
     quiet = subprocess.DEVNULL
-    deadline = time.monotonic() + PROBE_SECONDS
     try:
         asking = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=subprocess.PIPE)
     except FileNotFoundError:
@@ -158,10 +173,11 @@ def _said(asking: subprocess.Popen[bytes], deadline: float) -> bytes | None:
 
 
 def find(address: str, port: int, user: str, fingerprint: str) -> HostKey | Failure:
-    """Return the server's key that has a fingerprint; a server may have a key of each type."""
+    """Return the server's key that has a fingerprint; a server may have a key of each type, and shows one at a time."""
     seen: list[HostKey] = []
+    deadline = time.monotonic() + PROBE_SECONDS
     for kind in TYPES:
-        key = read(address, port, user, preferred=kind)
+        key = read(address, port, user, kind, deadline)
         if isinstance(key, Failure):
             return key
         if key.fingerprint == fingerprint:

@@ -69,11 +69,12 @@ def test_what_does_not_greet_is_told_apart(says: bytes, code: ErrorCode) -> None
     assert failure.code is code
 
 
-def test_a_trickle_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pause", [LIMIT / 5, 0.001], ids=["slow", "fast"])
+def test_a_trickle_gains_no_time(pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit holds for all that is said before the greeting, not for each byte of it."""
     monkeypatch.setattr(options, "CONNECT_SECONDS", LIMIT)
     began = time.monotonic()
-    with _server([b"x"] * 15, pause=LIMIT / 5) as port:
+    with _server([b"x"] * round(3 * LIMIT / pause), pause) as port:
         failure = hostkey.greet("127.0.0.1", port)
         took = time.monotonic() - began
     assert failure is not None
@@ -107,3 +108,20 @@ def test_a_key_that_the_host_has_not_signed_with_is_not_its_key() -> None:
     assert isinstance(found, Failure), found
     assert found.code is ErrorCode.CONNECTION_LOST
     assert "before it proved" in found.message
+
+
+def test_all_types_of_keys_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that shows one wrong key after the other has no more time for all of them than for one."""
+    deadlines: list[float | None] = []
+    shown = HostKey.parse(public_key("ed25519"))
+
+    def read(_address: str, _port: int, _user: str, _preferred: str, deadline: float | None = None) -> HostKey:
+        deadlines.append(deadline)
+        return shown
+
+    monkeypatch.setattr(hostkey, "read", read)
+    found = hostkey.find("192.0.2.1", 22, "root", "SHA256:" + "A" * 43)
+    assert isinstance(found, Failure)
+    assert len(deadlines) > 1
+    assert len(set(deadlines)) == 1
+    assert deadlines[0] is not None
