@@ -195,7 +195,7 @@ def _is_limited(one: Found) -> bool:
     return False
 
 
-# --- F4: a worker that is stopped, not killed -------------------------------------------------------------------------
+# --- a worker that is stopped (F4), or told to end (F28) --------------------------------------------------------------
 
 
 def _holder(bench: Bench) -> Program:
@@ -228,6 +228,28 @@ def test_what_a_stopped_worker_has_at_work_is_gone_when_another_one_begins(
     seconds_until(lambda: "the run is not ours any more" in late.said(), CODE, "it sees that it is late")
     assert late.process.poll() is None
     assert bench.now(run)["attempt"] == 2
+
+
+@pytest.mark.promise("F28", "F33")
+def test_a_worker_that_is_told_to_end_leaves_nothing_of_its_run(
+    bench: Bench, record_property: Callable[[str, object], None]
+) -> None:
+    """In the middle of a step that takes longer than its grace time: another one makes the run, which counts once."""
+    run = bench.in_the_step()
+    ending, before = _holder(bench), set(bench.served.of_runs())
+    since = time.monotonic()
+    ending.process.send_signal(signal.SIGTERM)
+    assert ending.process.wait(ENDS) == 0
+    bench.served.running.remove(ending)
+    left = before & set(bench.served.of_runs())
+    assert not left, left
+    ended = bench.client.ended(run, ENDS)
+    record_property("recovery", time.monotonic() - since)
+    assert (ended["state"], ended["attempt"]) == ("succeeded", 1), ended
+    assert not watched.overlaps(watched.lines(bench.host))
+    assert not watched.at_work(bench.host)
+    assert "Traceback" not in ending.said()
+    bench.served.start("worker")
 
 
 # --- F9: between what happened and what is written --------------------------------------------------------------------

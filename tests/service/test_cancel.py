@@ -13,7 +13,6 @@ from api.data.tables import StepLog
 from api.work import worker as worker_module
 from api.work.claims import claim
 from api.work.owner import new_owner
-from api.work.worker import Worker
 from tests.service.pausing import Pausing
 from tests.service.support import opened, recording, wait_for
 
@@ -182,14 +181,18 @@ def test_a_short_run_ends_within_the_grace_time(settings: Settings) -> None:
 
 
 @pytest.mark.promise("F28")
-def test_a_stopping_worker_takes_no_more(service: Service) -> None:
-    """What waits when it is told to stop is left for others."""
-    worker = Worker(service.parts, recording("bare"))
-    worker.start()
-    worker.stop()
-    made = service.create()
-    time.sleep(1)
-    assert only_run(service, made["id"])["state"] == "queued"
+def test_a_stopping_worker_takes_no_more(settings: Settings) -> None:
+    """What waits when it is told to stop is left for others, also where a place gets free in its grace time."""
+    with opened(settings.model_copy(update={"grace_seconds": 20, "workers": 1})) as service:
+        made = service.create()
+        transport = Pausing()
+        with service.worker(transport):
+            transport.wait()
+            waiting = service.create()
+            threading.Timer(1, transport.go.set).start()
+        assert only_run(service, made["id"])["state"] == "succeeded"
+        run = only_run(service, waiting["id"])
+        assert (run["state"], run["attempt"]) == ("queued", 0)
 
 
 def test_a_run_that_is_claimed_while_the_worker_stops_is_handed_over(
