@@ -2,7 +2,8 @@
 
 What it promises: when the run ends, is stopped, or the library's process dies, every descendant is killed, also those
 that made sessions of their own, and the work folder is removed. What it does not: if this supervisor itself is killed
-with SIGKILL, descendants that detached themselves go on, and the work folder stays until the next run on this machine.
+with SIGKILL, descendants that detached themselves go on, and the work folder stays; the next run on this machine ends
+and removes them.
 """
 
 from __future__ import annotations
@@ -76,14 +77,25 @@ def _make_folder(base: Path) -> Path:
     return draft.rename(draft.with_name(draft.name.removeprefix(".")))
 
 
+def _end_those_of(folder: Path) -> None:
+    """Kill what names a work folder: as its home, or, where that cannot be read (ssh-agent), in its command line."""
+    name = os.fsencode(folder)
+    for entry in Path("/proc").glob("[0-9]*"):
+        for words in ("environ", "cmdline"):
+            with contextlib.suppress(OSError):
+                if name in (entry / words).read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+
 def _sweep(base: Path) -> None:
-    """Remove the work folders that nobody holds any more: those of supervisors that were killed."""
+    """End and remove what nobody holds any more: the processes and work folders of supervisors that were killed."""
     for folder in base.glob("ocore-????????"):
         with contextlib.suppress(OSError):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 if os.fstat(handle).st_uid == os.getuid():
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _end_those_of(folder)
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(handle)

@@ -333,7 +333,7 @@ def test_a_few_kills_in_a_row(bench: Bench, record_property: Callable[[str, obje
 def test_a_folder_that_a_killed_supervisor_left_goes_with_the_next_run(
     serve_marked: Callable[..., AbstractContextManager[Marked]], host: Host
 ) -> None:
-    """Without namespaces: worker and supervisor are killed at once, which leaves a folder; the next run removes it."""
+    """Without namespaces: worker and supervisor are killed at once; the next run removes and ends what that leaves."""
     with serve_marked("sqlite", site=watched.SITE, workers=1, reduced=True, **HELD) as served:
         bench = opened(served, host)
         run = bench.in_the_step()
@@ -341,8 +341,11 @@ def test_a_folder_that_a_killed_supervisor_left_goes_with_the_next_run(
         supervisor.kill()
         served.kill(*[one for one in served.running if one.role == "worker"])
         assert [name for name in served.left() if "ocore-" in name], "nothing was left that could be swept"
+        lived_on = set(served.of_runs())
+        assert lived_on, "nothing was left that could be ended"
         served.start("worker")
         ended = bench.client.ended(run, ENDS)
         assert (ended["state"], ended["isolation"]) == ("succeeded", "reduced"), ended
         left = served.left()
         assert not left, left
+        assert not lived_on & set(served.of_runs())

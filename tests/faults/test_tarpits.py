@@ -63,6 +63,7 @@ def _validated(port: int) -> tuple[ocore.RunResult, float]:
 @pytest.mark.promise("F13", "F11")
 def test_a_tarpit_is_left_at_the_deadline(record_property: Callable[[str, object], None]) -> None:
     """Each kind of tarpit ends its run within the time, is tried once, and is left by all that connected to it."""
+    assert (CONNECT_SECONDS, PROBE_SECONDS) == (10, 20), "the rows of the matrix name these"
     with ExitStack() as open_ones, ThreadPoolExecutor(len(MODES)) as pool:
         tarpits = {mode: open_ones.enter_context(Tarpit(mode)) for mode in MODES}
         results = dict(zip(MODES, pool.map(_validated, [one.ports[0] for one in tarpits.values()]), strict=True))

@@ -32,7 +32,7 @@ class KillDuringDocker(Watch):
             self._killer.start()
 
 
-@pytest.mark.promise("F9")
+@pytest.mark.promise("F15")
 def test_the_next_run_goes_on_at_the_step_that_was_cut_off(start: Callable[..., Host]) -> None:
     """The run ends as connection_lost in docker; the next one finds packages so and goes on at docker."""
     host = start("root-key")

@@ -181,6 +181,7 @@ def test_a_run_s_end_is_told_once(service: Service) -> None:
 
 
 @SQLITE
+@pytest.mark.promise("A2")
 def test_another_organization_sees_nothing_of_it(service: Service) -> None:
     """Each sees its own, and what is about the service as a whole."""
     made = service.create()["id"]

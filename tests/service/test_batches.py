@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sqlalchemy import func
 from sqlmodel import col, select
 
@@ -23,8 +24,6 @@ from tests.service.problems import pointers, problem
 from tests.service.support import patiently, recording, wait_for
 
 if TYPE_CHECKING:
-    import pytest
-
     from api.work.claims import Claim
     from tests.service.support import Service
 
@@ -80,6 +79,7 @@ def end(service: Service, run: str, state: RunState = RunState.SUCCEEDED) -> Non
         session.add(row)
 
 
+@pytest.mark.promise("A2")
 def test_servers_that_can_have_no_run_are_named_with_the_reason(service: Service) -> None:
     """The others get theirs; an unknown server and another organization's are told alike."""
     well = ready(service, 2)
@@ -261,6 +261,7 @@ def test_a_cancelled_batch_begins_nothing_before_the_sweep(service: Service) -> 
     assert get(service, made)["counts"] == COUNTS | {"cancelled": 2}
 
 
+@pytest.mark.promise("A2")
 def test_another_organization_s_batch_is_not_there(service: Service) -> None:
     """It is told like one that never was."""
     made = post(service, servers=ready(service, 1), kind="drift")

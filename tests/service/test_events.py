@@ -318,6 +318,7 @@ def test_who_follows_a_removed_server_is_not_kept(service: Service) -> None:
         assert not reader.is_alive()
 
 
+@pytest.mark.promise("A2")
 def test_the_stream_is_another_organizations_secret(service: Service) -> None:
     """Who has no right to the run is told that there is none."""
     made = service.create()

@@ -260,6 +260,7 @@ def test_a_key_that_is_no_field_is_refused(shared: Service, name: str) -> None:
     assert (rows(shared), stored(shared, server)) == (before, row)
 
 
+@pytest.mark.promise("A2")
 def test_names_and_addresses_are_unique_in_an_organization(service: Service) -> None:
     """A second server with the name, or with host and port in any spelling, is a 409 with its own code."""
     made = service.create(name="one", host="2001:db8::9", port=2200)

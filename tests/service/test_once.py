@@ -96,6 +96,19 @@ def test_a_key_is_for_one_operation_on_one_thing(service: Service) -> None:
         problem(service.call("POST", path, headers=headers), 422, "idempotency_conflict")
 
 
+@pytest.mark.promise("A2")
+def test_a_key_belongs_to_an_organization(service: Service) -> None:
+    """The same key and the same body of another one make a server there, and show nothing of the first answer."""
+    headers, body = {"Idempotency-Key": "one"}, service.body()
+    first = service.call("POST", "/api/servers", json=body, headers=headers)
+    stranger = service.token(organization="two")
+    second = service.call("POST", "/api/servers", json=body, headers=headers, token=stranger)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert "Idempotency-Replayed" not in second.headers
+    assert first.json()["id"] != second.json()["id"]
+    assert _rows(service) == (2, 2)
+
+
 def test_who_may_only_view_gets_no_answer_by_a_key(service: Service) -> None:
     """The answer that was given to another one is not given to who could not have made the request."""
     headers, body = {"Idempotency-Key": "one"}, service.body()

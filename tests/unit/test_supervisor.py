@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 SECONDS = 10.0
 # The work: a program that leaves its session and its parent, as ssh's master does; then it waits to be told to end.
 WORK = """
-import subprocess, sys
+import os, subprocess, sys
 from pathlib import Path
 from ocore.inside import supervisor
 folder = supervisor.watch(Path(sys.argv[1]))
+os.environ["HOME"] = str(folder)
 subprocess.run(["sh", "-c", "setsid sleep 300 & sleep 0"])
 (folder / "secret").write_text("in use")
 print(folder, flush=True)
@@ -106,8 +107,8 @@ def test_the_death_of_the_librarys_process_ends_everything(base: Path) -> None:
     one.close()
 
 
-def test_a_killed_supervisor_takes_the_work_with_it_and_the_next_one_its_folder(base: Path) -> None:
-    """If the supervisor itself is killed, the work ends, what detached goes on, and the next run removes the folder."""
+def test_a_killed_supervisor_takes_the_work_with_it_and_the_next_one_the_rest(base: Path) -> None:
+    """If the supervisor itself is killed, the work ends; the next run ends what detached, and removes the folder."""
     one = Supervised(base)
     one.program.kill()
     one.program.wait(SECONDS)
@@ -116,8 +117,11 @@ def test_a_killed_supervisor_takes_the_work_with_it_and_the_next_one_its_folder(
         assert time.monotonic() < deadline, "the work goes on"
         time.sleep(0.02)
     assert (one.folder / "secret").exists()
+    [detached] = _alive(base)
     two = Supervised(base)
     assert not one.folder.exists()
+    assert detached not in _alive(base)
+    assert len(_alive(base)) == 3
     two.close()
     one.close()
     two.program.wait(SECONDS)
