@@ -25,6 +25,8 @@ ANSWERED: Final = "connect,privileges"
 # Roles that only read, and so leave nothing on the server.
 READING: Final = frozenset({"", "detect", "preflight"})
 MAX_EVENT: Final = 128 * 1024
+# With less, in bytes, Ansible can write neither its own files nor what its events say.
+ROOM: Final = 2**20
 
 
 def _skipped(order: dict[str, Any]) -> str:
@@ -51,6 +53,12 @@ def literal(value: Any) -> Any:
 def _failed(error: Exception) -> tuple[int, str]:
     """Return how a play ends that could not begin; of the words one line: pexpect's errors go on for a page."""
     return 1, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _is_full(folder: Path) -> bool:
+    """Tell whether there is no room left for files here."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize < ROOM
 
 
 class Player:
@@ -151,4 +159,4 @@ class Player:
         code, status = self._ended.get()
         if self._untidy:
             session.tidy()
-        self._channel.say({"type": "end", "code": code, "status": status})
+        self._channel.say({"type": "end", "code": code, "status": status, "full": _is_full(self._work)})

@@ -267,8 +267,7 @@ class Run:
         if end.get("code") != 0:
             if end.get("code") is None:  # it was killed
                 self._lost()
-            words = self._parser.complaint or f"Ansible ended with code {end.get('code')} ({end.get('status')})."
-            raise Stopped(self._parser.failure or Failure(ErrorCode.INTERNAL, words))
+            raise Stopped(self._parser.failure or self._unexplained(end))
         if self._kind.reads and not self._parser.reading.steps:
             raise Stopped(Failure(ErrorCode.INTERNAL, "The server's state was not read."))
         missing = [one for one in self._must_be_marked() if not self._parser.tallies[one].marked]
@@ -276,6 +275,17 @@ class Run:
             words = f"Ansible ended well, but without the marker of: {', '.join(missing)}."
             raise Stopped(Failure(ErrorCode.INTERNAL, words))
         self._ledger.settle(self._parser.reading)
+
+    def _unexplained(self, end: dict[str, Any]) -> Failure:
+        """Return why Ansible ended where none of its tasks has said so."""
+        if self._parser.complaint:
+            return Failure(ErrorCode.INTERNAL, self._parser.complaint)
+        if end.get("full"):
+            # What would have said so could not be written either.
+            return Failure(
+                ErrorCode.STEP_FAILED, "There is no room here for this run's files: No space left on device."
+            )
+        return Failure(ErrorCode.INTERNAL, f"Ansible ended with code {end.get('code')} ({end.get('status')}).")
 
     def _must_be_marked(self) -> list[str]:
         """Return the steps of this run that are no success without their marker: all but those that were already so."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Figures: shown with `-o log_cli=true -o log_cli_level=info`, and where a test fails.
 log = logging.getLogger(__name__)
-# On each of the two storages; both together are to take less than 25 minutes on two cores of their own.
+# On each of the two storages; both together take less than 25 minutes on two cores of their own, an hour beside others.
 KILLS = 105
 SECONDS = 3000.0
 

@@ -328,10 +328,11 @@ def test_keys_may_come_from_the_environment(service: Service) -> None:
 TOKENS = Tokens(Keyring(TOKEN, None, SecretStr(RING.to_json())), Settings())  # type: ignore[arg-type]
 KEY = Ed25519PrivateKey.from_private_bytes(RING.keys[RING.active])
 PUBLIC = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+# Of the moment when the tests are found: what they are about may be hours later.
 NOW = int(time.time())
 CLAIMS: dict[str, Any] = {
     "iss": "ocore", "aud": "ocore-api", "sub": "s", "org": "o", "permissions": ["view:servers"],
-    "iat": NOW, "exp": NOW + 3600, "jti": "j",
+    "iat": NOW, "exp": NOW + DAY, "jti": "j",
 }  # fmt: skip
 HEADER: dict[str, Any] = {"alg": "EdDSA", "typ": "JWT", "kid": RING.active}
 
@@ -411,15 +412,15 @@ REFUSED = {
     "sub control": signed(claims=CLAIMS | {"sub": "a\nb"}),
     "permissions text": signed(claims=CLAIMS | {"permissions": "manage:servers"}),
     "permissions numbers": signed(claims=CLAIMS | {"permissions": [1]}),
-    "ended": signed(claims=CLAIMS | {"iat": NOW - 7200, "exp": NOW - 3600}),
-    "iat in the future": signed(claims=CLAIMS | {"iat": NOW + 3600, "exp": NOW + 7200}),
-    "nbf in the future": signed(claims=CLAIMS | {"nbf": NOW + 3600}),
+    "ended": signed(claims=CLAIMS | {"iat": NOW - 2 * DAY, "exp": NOW - DAY}),
+    "iat in the future": signed(claims=CLAIMS | {"iat": NOW + DAY, "exp": NOW + 2 * DAY}),
+    "nbf in the future": signed(claims=CLAIMS | {"nbf": NOW + DAY}),
     "lives too long": signed(claims=CLAIMS | {"exp": NOW + 367 * DAY}),
     "lives too long, begun early": signed(claims=CLAIMS | {"iat": NOW - 400 * DAY}),
-    "exp text": signed(claims=CLAIMS | {"exp": str(NOW + 3600)}),
-    "exp fraction": signed(claims=CLAIMS | {"exp": NOW + 0.5}),
+    "exp text": signed(claims=CLAIMS | {"exp": str(NOW + DAY)}),
+    "exp fraction": signed(claims=CLAIMS | {"exp": NOW + DAY + 0.5}),
     "exp 400 digits": signed(claims=CLAIMS | {"exp": int("9" * 400)}),
-    "exp 5000 digits": signed(claims=json.dumps(CLAIMS).replace(str(NOW + 3600), "9" * 5000)),
+    "exp 5000 digits": signed(claims=json.dumps(CLAIMS).replace(str(NOW + DAY), "9" * 5000)),
     "exp infinite": signed(claims=CLAIMS | {"exp": float("inf")}),
     "exp NaN": signed(claims=CLAIMS | {"exp": float("nan")}),
     "iat NaN": signed(claims=CLAIMS | {"iat": float("nan")}),

@@ -246,6 +246,15 @@ def test_a_traceback_of_ansible_is_told_by_its_last_line() -> None:
     assert result.error.message == "Failure in callback: OSError: [Errno 28] No space left on device"
 
 
+def test_an_end_that_nothing_explains_is_explained_by_the_lack_of_room() -> None:
+    """Where there is no room for Ansible's files, there is none either for the event that would have said so."""
+    result = provision(*begin(), look("docker"), end(1) | {"full": True})
+
+    assert result.error is not None
+    assert result.error.code is ocore.ErrorCode.STEP_FAILED
+    assert "No space left on device" in result.error.message
+
+
 def test_cancel_stops_a_run_that_hangs() -> None:
     """A set event ends the run; the open step and those after it are cancelled."""
     cancel = threading.Event()
